@@ -1,0 +1,269 @@
+"""A storage in memory that keeps history and does on demand what real ones do by accident.
+
+For tests of every floor above storage. The same contract tests run over it as over local
+files and S3 (`tests/storage/test_contract.py`), so that it cannot lie.
+
+    storage = MemoryStorage()
+    storage.put("memory://lake/a.csv", b"1")
+    storage.fail("read", ThrottledError("slow down"), times=2)         # the next two reads raise
+    storage.fail("read", reset, after=100)                             # raise after 100 bytes
+    storage.shorten("read", to=10)                                     # the next body ends early
+    storage.meanwhile("read", lambda: storage.put("memory://lake/a.csv", b"2"))
+    storage.calls                                                      # [Call("scan", uri, ...)]
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from datacachalog import globs, relpath
+from datacachalog.errors import (
+    ObjectChangedError,
+    ObjectNotFoundError,
+    PushConflictError,
+    VersioningNotSupportedError,
+)
+from datacachalog.model import DeleteMarker, RemoteObject
+from datacachalog.storage.protocol import Advance, Expect, Uploaded
+
+_T = TypeVar("_T")
+_START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that a storage got: the verb, the URI, and the range of a read."""
+
+    verb: str
+    uri: str
+    start: int | None = None
+    stop: int | None = None
+
+
+@dataclass(slots=True)
+class _Fault:
+    """What to do to the next `times` calls of `verb` whose URI holds `match`."""
+
+    verb: str
+    match: str
+    times: int
+    action: Callable[[], None] | None = None
+    error: Exception | None = None
+    after: int = 0
+    to: int | None = None
+
+
+class MemoryStorage:
+    """Objects, their history, and faults, in memory. Thread-safe.
+
+    `keeps_history=False` makes an unversioned bucket: old bytes are gone, `versions`
+    raises. Times: each write is one second after the last, unless `at` says otherwise.
+    `chunk` is the size of the buffers that `read` gives.
+    """
+
+    def __init__(
+        self,
+        *,
+        keeps_history: bool = True,
+        endpoint: str = "memory",
+        chunk: int = 1 << 16,
+        start: datetime = _START,
+    ) -> None:
+        self.calls: list[Call] = []
+        self.clock = start
+        self.keeps_history = keeps_history
+        self.chunk = chunk
+        self._endpoint = endpoint
+        self._history: dict[str, list[RemoteObject | DeleteMarker]] = {}
+        self._bytes: dict[tuple[str, str | None], bytes] = {}
+        self._faults: list[_Fault] = []
+        self._count = 0
+        self._lock = threading.RLock()
+
+    # --- what a test arranges ---------------------------------------------------------
+
+    def put(self, uri: str, data: bytes, *, at: datetime | None = None) -> RemoteObject:
+        """Write `data` at `uri` as the newest version and return what `scan` says of it."""
+        with self._lock:
+            obj = RemoteObject(
+                uri,
+                relpath.encode(uri.rpartition("/")[2]),
+                len(data),
+                self._tick(at),
+                hashlib.md5(data).hexdigest(),
+                self._new_version(),
+            )
+            if not self.keeps_history:
+                self._history[uri] = []
+            self._history.setdefault(uri, []).insert(0, obj)
+            self._bytes[uri, obj.version_id] = data
+            return obj
+
+    def delete(self, uri: str, *, at: datetime | None = None) -> None:
+        """Delete the object at `uri`, leaving a delete marker where history is kept."""
+        with self._lock:
+            if not self.keeps_history:
+                self._history.pop(uri, None)
+                return
+            marker = DeleteMarker(
+                uri, relpath.encode(uri.rpartition("/")[2]), self._tick(at), self._new_version()
+            )
+            self._history.setdefault(uri, []).insert(0, marker)
+
+    def expire(self, uri: str, version_id: str | None) -> None:
+        """Remove one version for good, as a lifecycle rule does."""
+        with self._lock:
+            self._history[uri] = [v for v in self._history[uri] if v.version_id != version_id]
+            self._bytes.pop((uri, version_id), None)
+
+    def fail(
+        self, verb: str, error: Exception, *, times: int = 1, match: str = "", after: int = 0
+    ) -> None:
+        """Let the next `times` calls of `verb` raise `error`; a read, after `after` bytes."""
+        self._faults.append(_Fault(verb, match, times, error=error, after=after))
+
+    def shorten(self, verb: str, *, to: int, times: int = 1, match: str = "") -> None:
+        """Let the next `times` reads end after `to` bytes, without an error."""
+        self._faults.append(_Fault(verb, match, times, to=to))
+
+    def meanwhile(
+        self, verb: str, action: Callable[[], object], *, times: int = 1, match: str = ""
+    ) -> None:
+        """Run `action` at the start of the next `times` calls of `verb`, before it acts."""
+        self._faults.append(_Fault(verb, match, times, action=lambda: (action(), None)[1]))
+
+    def count(self, verb: str) -> int:
+        """Return how many calls of `verb` were made."""
+        return sum(call.verb == verb for call in self.calls)
+
+    # --- the protocol -----------------------------------------------------------------
+
+    @property
+    def endpoint(self) -> str:
+        """Name the server."""
+        return self._endpoint
+
+    def scan(self, uri: str) -> Iterator[RemoteObject]:
+        """Return the object at `uri`, or what its glob matches, as it is now."""
+        self._enter("scan", uri)
+        with self._lock:
+            newest = {key: history[0] for key, history in self._history.items() if history}
+        found = [
+            replace(obj, relpath=path, version_id=obj.version_id if is_one else None)
+            for obj, path, is_one in self._select(uri, newest)
+            if isinstance(obj, RemoteObject) and (is_one or not _is_folder_marker(obj))
+        ]
+        if not found and not globs.is_glob(uri):
+            raise ObjectNotFoundError(f"no object at {uri}")
+        yield from found
+
+    def versions(self, uri: str) -> Iterator[RemoteObject | DeleteMarker]:
+        """Stream the whole history of what `uri` names: keys ascending, newest first."""
+        self._enter("versions", uri)
+        if not self.keeps_history:
+            raise VersioningNotSupportedError(f"{uri} keeps no history")
+        with self._lock:
+            histories = {key: list(history) for key, history in self._history.items()}
+        for key, path, _ in self._select(uri, {key: key for key in histories}):
+            for entry in histories[key]:
+                yield replace(entry, relpath=path)
+
+    def read(self, obj: RemoteObject, start: int, stop: int) -> Iterator["memoryview | bytes"]:
+        """Stream bytes `start` to `stop` (exclusive) of exactly `obj`, in order."""
+        fault = self._enter("read", obj.uri, start, stop)
+        data = self._find(obj)[start:stop]
+        if fault is not None and fault.to is not None:
+            data = data[: fault.to]
+        given = 0
+        for at in range(0, len(data), self.chunk):
+            piece = data[at : at + self.chunk]
+            if fault is not None and fault.error is not None and given + len(piece) > fault.after:
+                yield piece[: fault.after - given]
+                raise fault.error
+            yield piece
+            given += len(piece)
+        if fault is not None and fault.error is not None:
+            raise fault.error
+
+    def upload(
+        self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
+    ) -> Uploaded:
+        """Upload the file at `path` to `uri`, provided the key still is what `expect` says."""
+        self._enter("upload", uri)
+        data = path.read_bytes()
+        with self._lock:
+            newest = next(iter(self._history.get(uri, ())), None)
+            found = newest if isinstance(newest, RemoteObject) else None
+            is_wrong = found is not None if expect is Expect.ABSENT else found is None
+            if isinstance(expect, RemoteObject):
+                is_wrong = found is None or not found.is_same_as(expect)
+            if expect is not Expect.ANYTHING and is_wrong:
+                raise PushConflictError(f"{uri} is not as expected: {found} is not {expect}")
+            obj = self.put(uri, data)
+        advance(len(data))
+        return Uploaded(obj)
+
+    def now(self) -> datetime:
+        """Return the server's clock: the time of the last write."""
+        self._enter("now", "")
+        return self.clock
+
+    # --- behind both --------------------------------------------------------------------
+
+    def _tick(self, at: datetime | None) -> datetime:
+        self.clock = at if at is not None else self.clock + timedelta(seconds=1)
+        return self.clock
+
+    def _new_version(self) -> str | None:
+        self._count += 1
+        return f"v{self._count:06d}" if self.keeps_history else None
+
+    def _enter(
+        self, verb: str, uri: str, start: int | None = None, stop: int | None = None
+    ) -> _Fault | None:
+        with self._lock:
+            self.calls.append(Call(verb, uri, start, stop))
+            fault = next((f for f in self._faults if f.verb == verb and f.match in uri), None)
+            if fault is None:
+                return None
+            fault.times -= 1
+            if fault.times <= 0:
+                self._faults.remove(fault)
+        if fault.action is not None:
+            fault.action()
+        if fault.error is not None and not (verb == "read" and fault.after):
+            raise fault.error
+        return fault
+
+    def _find(self, obj: RemoteObject) -> bytes:
+        with self._lock:
+            history = self._history.get(obj.uri, [])
+            if obj.version_id is not None:
+                known: RemoteObject | DeleteMarker | None = next(
+                    (v for v in history if v.version_id == obj.version_id), None
+                )
+            else:
+                known = next(iter(history), None)
+            if not isinstance(known, RemoteObject):
+                raise ObjectNotFoundError(f"{obj.uri} is gone")
+            if (known.etag, known.size) != (obj.etag, obj.size):
+                raise ObjectChangedError(f"{obj.uri} changed since it was resolved")
+            return self._bytes[obj.uri, known.version_id]
+
+    def _select(self, uri: str, entries: dict[str, _T]) -> Iterator[tuple[_T, str, bool]]:
+        if not globs.is_glob(uri):
+            if uri in entries:
+                yield entries[uri], relpath.encode(uri.rpartition("/")[2]), True
+            return
+        glob = globs.Glob(uri)
+        for key in sorted(entries, key=lambda text: text.encode("utf-8", "surrogatepass")):
+            if glob.matches(key):
+                yield entries[key], relpath.encode(key[len(glob.fixed_prefix) :]), False
+
+
+def _is_folder_marker(obj: RemoteObject) -> bool:
+    return obj.uri.endswith("/") and not obj.size
