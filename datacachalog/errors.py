@@ -81,6 +81,10 @@ class InvalidPinError(CatalogError, ValueError):
     """An `as_of`, `version_id` or duration cannot be read, or does not apply here."""
 
 
+class InvalidValueError(CatalogError, ValueError):
+    """A single value (a size, a name, a path, a source, ...) breaks its rules."""
+
+
 class LockError(CatalogError, ValueError):
     """`catalog.lock` is unreadable, or does not fit the catalog where it must."""
 
