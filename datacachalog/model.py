@@ -166,8 +166,9 @@ class Resolution:
     """What a dataset's sources and pin mean: an immutable list of remote objects.
 
     `objects` is sorted by `relpath`, and no two share one. `endpoint` names the server
-    (one dataset has one storage); with it every object has a fingerprint. `checked` is when the remote was asked (aware, UTC). `hashes` maps relpath to the
-    blake3 (64 hex digits) that a lock demands. `warnings` are sentences for the user.
+    (one dataset has one storage); with it every object has a fingerprint. `checked` is
+    when the remote was asked (aware, UTC). `hashes` maps relpath to the blake3 (64 hex
+    digits) that a lock demands. `warnings` are sentences for the user.
     """
 
     objects: tuple[RemoteObject, ...]

@@ -1,0 +1,166 @@
+"""Files on this machine: looking, staging, and the three kinds of link.
+
+Used by the store and by the placement of data. Knows paths, bytes and modes; knows
+nothing of datasets, states or storages.
+"""
+
+import errno
+import fcntl
+import itertools
+import os
+import socket
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+_FICLONE = 0x40049409
+"""The Linux ioctl that shares extents between files; see ioctl_ficlone(2)."""
+
+_COPY_CHUNK = 1 << 20
+
+NOT_SUPPORTED = frozenset(
+    {errno.EINVAL, errno.ENOSYS, errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOTSUP}
+)
+"""What a file system says of a call it does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """What tells an untouched file from a changed one: size in bytes, mtime, inode."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+class LinkKind(Enum):
+    """How a stored object becomes a file in `data/`."""
+
+    REFLINK = "reflink"
+    HARDLINK = "hardlink"
+    COPY = "copy"
+
+
+def look(path: str) -> FileStat | None:
+    """Return what lies at `path`, or None if nothing does.
+
+    Anything but a regular file (a folder, a symbolic link) has size -1, so that it
+    never equals a file of ours.
+    """
+    try:
+        st = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not stat.S_ISREG(st.st_mode):
+        return FileStat(-1, st.st_mtime_ns, st.st_ino)
+    return FileStat(st.st_size, st.st_mtime_ns, st.st_ino)
+
+
+_counter = itertools.count()
+_host = socket.gethostname().split(".")[0].replace("-", "_") or "host"
+
+
+def temp_name() -> str:
+    """Return a file name that no other process on any host uses; says who made it."""
+    return f"{_host}-{os.getpid()}-{next(_counter)}-{os.urandom(4).hex()}.tmp"
+
+
+def is_abandoned(name: str, age_seconds: float) -> bool:
+    """Tell whether the temporary file `name` was left by a run that no longer exists.
+
+    A dead process of this host is proof; for other hosts only a day's silence is.
+    A wrong guess costs the owner a retry, never bytes.
+    """
+    host, _, rest = name.partition("-")
+    pid, _, _ = rest.partition("-")
+    if host == _host and pid.isdigit():
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+    return age_seconds > 24 * 3600
+
+
+def reflink(source: str, target: str) -> None:
+    """Create `target` sharing `source`'s extents; OSError where the file system cannot."""
+    with open(source, "rb") as src:
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.ioctl(fd, _FICLONE, src.fileno())
+        except OSError:
+            os.unlink(target)
+            raise
+        finally:
+            os.close(fd)
+
+
+def copy(source: str, target: str) -> None:
+    """Create `target` with the bytes of `source`; it must not exist yet."""
+    with open(source, "rb", buffering=0) as src:
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            _copy_bytes(src.fileno(), fd)
+        except BaseException:
+            os.unlink(target)
+            raise
+        finally:
+            # A full disk can surface only here.
+            os.close(fd)
+
+
+def _copy_bytes(src: int, dst: int) -> None:
+    copy_range: Callable[[int, int, int], int] | None = getattr(os, "copy_file_range", None)
+    if copy_range is not None:
+        try:
+            while copy_range(src, dst, 1 << 30):
+                pass
+        except OSError as exc:
+            if exc.errno != errno.EXDEV and exc.errno not in NOT_SUPPORTED:
+                raise
+    # After a partial or refused copy_file_range both offsets stand where it stopped.
+    while chunk := os.read(src, _COPY_CHUNK):
+        write_all(dst, chunk)
+
+
+def write_all(fd: int, data: "bytes | memoryview") -> None:
+    """Write all of `data` at the descriptor's offset; a short write is continued."""
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def pwrite_all(fd: int, data: "bytes | memoryview", offset: int) -> None:
+    """Write all of `data` at `offset`, leaving the descriptor's own offset alone."""
+    view = memoryview(data).cast("B")
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view = view[written:]
+        offset += written
+
+
+def remove(path: str) -> bool:
+    """Remove the file at `path`; return whether there was one."""
+    try:
+        os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def have_same_bytes(one: str, other: str) -> bool:
+    """Tell whether two files hold the same bytes; a file that cannot be read is no match."""
+    try:
+        with open(one, "rb", buffering=0) as a, open(other, "rb", buffering=0) as b:
+            if os.path.sameopenfile(a.fileno(), b.fileno()):
+                return True
+            while True:
+                left, right = a.read(_COPY_CHUNK), b.read(_COPY_CHUNK)
+                if left != right:
+                    return False
+                if not left:
+                    return True
+    except OSError:
+        return False

@@ -1,0 +1,252 @@
+"""What was resolved and put in place, one file per dataset.
+
+    <project>/.datacachalog/state/<dataset>.json
+
+Written last and atomically, so a state never promises what is not there. The file is
+one JSON document whose files are stored as columns: 100,000 entries are read in one go,
+without an object per file. It can always be deleted: the next sync makes it again.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from datacachalog.cache import files
+from datacachalog.errors import CacheError
+from datacachalog.model import RemoteObject
+
+FORMAT = 1
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedFile:
+    """One file that was put in place: which object, its blake3, and its mtime on disk."""
+
+    object: RemoteObject
+    blake3: str | None
+    mtime_ns: int
+
+
+class PlacedFiles:
+    """The files of a state as parallel columns, sorted by relpath.
+
+    Columns are plain lists so that comparing 100,000 rows costs no object per row;
+    `find` and iteration make `PlacedFile` values where a caller wants one.
+    """
+
+    def __init__(
+        self,
+        *,
+        relpath: list[str],
+        uri: list[str],
+        size: list[int],
+        modified_us: list[int],
+        etag: list[str | None],
+        version_id: list[str | None],
+        blake3: list[str | None],
+        mtime_ns: list[int],
+    ) -> None:
+        self.relpath = relpath
+        self.uri = uri
+        self.size = size
+        self.modified_us = modified_us
+        self.etag = etag
+        self.version_id = version_id
+        self.blake3 = blake3
+        self.mtime_ns = mtime_ns
+
+    @classmethod
+    def of(cls, placed: Iterable[PlacedFile]) -> "PlacedFiles":
+        """Make columns of values; they are sorted by relpath on the way."""
+        rows = sorted(placed, key=lambda p: p.object.relpath)
+        return cls(
+            relpath=[p.object.relpath for p in rows],
+            uri=[p.object.uri for p in rows],
+            size=[p.object.size for p in rows],
+            modified_us=[p.object.mtime_ns // 1000 for p in rows],
+            etag=[p.object.etag for p in rows],
+            version_id=[p.object.version_id for p in rows],
+            blake3=[p.blake3 for p in rows],
+            mtime_ns=[p.mtime_ns for p in rows],
+        )
+
+    def __len__(self) -> int:
+        return len(self.relpath)
+
+    def __iter__(self) -> Iterator[PlacedFile]:
+        return (self.row(i) for i in range(len(self)))
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Map each relpath to its row."""
+        return {relpath: i for i, relpath in enumerate(self.relpath)}
+
+    def find(self, relpath: str) -> PlacedFile | None:
+        """Return the file at `relpath`, or None if none was placed there."""
+        i = self.index.get(relpath)
+        return None if i is None else self.row(i)
+
+    def row(self, i: int) -> PlacedFile:
+        """Return row `i` as a value."""
+        obj = RemoteObject(
+            uri=self.uri[i],
+            relpath=self.relpath[i],
+            size=self.size[i],
+            modified=_EPOCH + self.modified_us[i] * _MICROSECOND,
+            etag=self.etag[i],
+            version_id=self.version_id[i],
+        )
+        return PlacedFile(obj, self.blake3[i], self.mtime_ns[i])
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What one dataset (or one ad-hoc pin of it) looked like when it was last put in place.
+
+    `digest` stands for everything that determines a resolution (sources, pin, storage);
+    `root` is the dataset's folder, relative to the project where it is inside it.
+    `checked` is when the remote was last asked (aware, UTC).
+    """
+
+    dataset: str
+    digest: str
+    pin: str
+    endpoint: str
+    root: str
+    checked: datetime
+    files: PlacedFiles = field(repr=False)
+
+    def rechecked(self, checked: datetime) -> "State":
+        """Return the same state, confirmed at a later time."""
+        return replace(self, checked=checked)
+
+
+class StateFolder:
+    """All states of one catalog. Thread- and process-safe: every write is one rename."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, key: str) -> Path:
+        """Return the file of a state; `key` is a dataset's name, with `@time` for ad-hoc pins."""
+        return self.root / f"{key}.json"
+
+    def read(self, key: str) -> State | None:
+        """Return the state, or None if there is none.
+
+        One that cannot be read (cut short by a full disk, another format) counts as
+        none: it is made again from what the storage and the disk say.
+        """
+        try:
+            with open(self.path(key), "rb") as file:
+                return _decode(json.loads(file.read()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, IndexError):
+            return None
+
+    def write(self, key: str, state: State) -> None:
+        """Replace the state atomically."""
+        path = self.path(key)
+        temp = path.with_name(f".{files.temp_name()}")
+        data = json.dumps(_encode(state), ensure_ascii=False, separators=(",", ":"))
+        try:
+            os.makedirs(self.root, exist_ok=True)
+            with open(temp, "wb") as file:
+                file.write(data.encode("utf-8", "surrogatepass"))
+            os.replace(temp, path)
+        except OSError as exc:
+            files.remove(str(temp))
+            raise CacheError(
+                f"'{path}' cannot be written: {exc.strerror}",
+                hint="make room, or make the project folder writable",
+            ) from exc
+
+    def forget(self, key: str) -> bool:
+        """Remove the state; return whether there was one."""
+        return files.remove(str(self.path(key)))
+
+
+def _encode(state: State) -> dict[str, object]:
+    f = state.files
+    base = _common_base(f.relpath, f.uri)
+    return {
+        "format": FORMAT,
+        "dataset": state.dataset,
+        "digest": state.digest,
+        "pin": state.pin,
+        "endpoint": state.endpoint,
+        "root": state.root,
+        "checked": state.checked.isoformat(),
+        # Nearly always uri == base + relpath: then the column is left out.
+        "base": base,
+        "files": {
+            "relpath": f.relpath,
+            "uri": None if base is not None else f.uri,
+            "size": f.size,
+            "modified_us": f.modified_us,
+            "etag": _sparse(f.etag),
+            "version_id": _sparse(f.version_id),
+            "blake3": _sparse(f.blake3),
+            "mtime_ns": _sparse_mtimes(f),
+        },
+    }
+
+
+# The one place where parsed JSON is untyped: every field is given its type here.
+def _decode(doc: dict[str, Any]) -> State | None:
+    if doc["format"] != FORMAT:
+        return None
+    columns, base = doc["files"], doc["base"]
+    relpath: list[str] = columns["relpath"]
+    n = len(relpath)
+    uri = [base + r for r in relpath] if columns["uri"] is None else columns["uri"]
+    modified_us: list[int] = columns["modified_us"]
+    placed = PlacedFiles(
+        relpath=relpath,
+        uri=uri,
+        size=columns["size"],
+        modified_us=modified_us,
+        etag=columns["etag"] or [None] * n,
+        version_id=columns["version_id"] or [None] * n,
+        blake3=columns["blake3"] or [None] * n,
+        mtime_ns=columns["mtime_ns"] or [us * 1000 for us in modified_us],
+    )
+    lengths = {len(c) for c in vars(placed).values() if isinstance(c, list)}
+    if lengths - {n}:
+        return None
+    return State(
+        dataset=doc["dataset"],
+        digest=doc["digest"],
+        pin=doc["pin"],
+        endpoint=doc["endpoint"],
+        root=doc["root"],
+        checked=datetime.fromisoformat(doc["checked"]),
+        files=placed,
+    )
+
+
+def _common_base(relpath: Sequence[str], uri: Sequence[str]) -> str | None:
+    if not uri:
+        return ""
+    base = uri[0][: len(uri[0]) - len(relpath[0])]
+    if all(u == base + r for u, r in zip(uri, relpath, strict=True)):
+        return base
+    return None
+
+
+def _sparse(column: Sequence[str | None]) -> Sequence[str | None] | None:
+    return column if any(v is not None for v in column) else None
+
+
+def _sparse_mtimes(f: PlacedFiles) -> Sequence[int] | None:
+    same = all(m == us * 1000 for m, us in zip(f.mtime_ns, f.modified_us, strict=True))
+    return None if same else f.mtime_ns

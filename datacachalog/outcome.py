@@ -1,0 +1,118 @@
+"""What a run leaves behind, as values: outcomes of a sync, states of datasets, verdicts.
+
+Returned by `Catalog`'s methods; rendered by the command line.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from datacachalog.errors import DatacachalogError
+from datacachalog.model import RemoteObject
+from datacachalog.plan import Conflict, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one dataset. Counts are files; sizes are in bytes.
+
+    `downloaded` came over the network, `linked` came from the cache, `hits` were in
+    place, `dropped` vanished at the source. With `error` set, the folder is as it was.
+    """
+
+    name: str
+    plan: Plan | None = None
+    downloaded: int = 0
+    downloaded_bytes: int = 0
+    linked: int = 0
+    hits: int = 0
+    dropped: int = 0
+    total_bytes: int = 0
+    warnings: tuple[str, ...] = ()
+    error: DatacachalogError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """All outcomes of one run, in the catalog's order, and its wall time."""
+
+    outcomes: tuple[Outcome, ...]
+    seconds: float
+
+    @property
+    def errors(self) -> dict[str, DatacachalogError]:
+        """Return the error of each dataset that failed."""
+        return {o.name: o.error for o in self.outcomes if o.error is not None}
+
+
+class Freshness(Enum):
+    """How a dataset on disk compares with what its source and pin say."""
+
+    UP_TO_DATE = "up to date"
+    STALE = "stale"
+    MISSING = "not fetched"
+    INCOMPLETE = "incomplete"
+    EDITED = "edited"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetStatus:
+    """One dataset's freshness and what a sync would do. `size` is in bytes."""
+
+    name: str
+    freshness: Freshness
+    pin: str
+    files: int = 0
+    size: int = 0
+    downloads: int = 0
+    download_bytes: int = 0
+    links: int = 0
+    drops: int = 0
+    conflicts: tuple[Conflict, ...] = ()
+    checked: datetime | None = None
+    plan: Plan | None = None
+    warnings: tuple[str, ...] = ()
+    error: DatacachalogError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PushReport:
+    """What a push left at the remote; `unproven` says what could not be made sure of."""
+
+    object: RemoteObject
+    unproven: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """A file whose bytes are not what was put there, and why."""
+
+    relpath: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The verdict of re-hashing a dataset's files; `size` in bytes."""
+
+    name: str
+    files: int = 0
+    size: int = 0
+    bad: tuple[BadFile, ...] = ()
+    error: DatacachalogError | None = None
+
+
+def judge(plan: Plan, *, was_fetched: bool) -> Freshness:
+    """Return the one word for what a plan says."""
+    if plan.is_noop:
+        return Freshness.UP_TO_DATE
+    if plan.conflicts:
+        return Freshness.EDITED
+    if not was_fetched:
+        return Freshness.MISSING
+    reasons = {step.reason for step in plan.links} | {step.reason for step in plan.downloads}
+    if reasons == {"missing on disk"} and not plan.drops and not plan.keeps:
+        return Freshness.INCOMPLETE
+    return Freshness.STALE

@@ -1,0 +1,102 @@
+"""Trying again: what is worth another attempt, when, and how it is said.
+
+Waits are exponential with full jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/)
+and end at once when the run is cancelled.
+"""
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from datacachalog.errors import (
+    ChecksumMismatchError,
+    DatacachalogError,
+    IntegrityError,
+    OfflineError,
+    SourceUnreachableError,
+)
+
+T = TypeVar("T")
+
+ATTEMPTS = 6
+FIRST_DELAY = 0.2
+LONGEST_DELAY = 10.0
+
+
+class Cancelled(BaseException):  # noqa: N818 - like KeyboardInterrupt: not an error to handle
+    """The run was interrupted; unwinds workers without passing for an error."""
+
+
+@dataclass(slots=True)
+class Cancel:
+    """The one flag that ends a run; waiting on it is how workers sleep."""
+
+    _event: threading.Event = field(default_factory=threading.Event)
+
+    def set(self) -> None:
+        """End the run."""
+        self._event.set()
+
+    @property
+    def is_set(self) -> bool:
+        """Tell whether the run was ended."""
+        return self._event.is_set()
+
+    def check(self) -> None:
+        """Raise `Cancelled` if the run was ended."""
+        if self._event.is_set():
+            raise Cancelled
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, or raise `Cancelled` as soon as the run ends."""
+        if self._event.wait(seconds):
+            raise Cancelled
+
+
+def is_transient(error: DatacachalogError) -> bool:
+    """Tell whether the same request may succeed a moment later.
+
+    Server trouble and short bodies are; a refusal, a missing object, a changed object
+    and a wrong checksum are not.
+    """
+    if isinstance(error, (ChecksumMismatchError, OfflineError)):
+        return False
+    return isinstance(error, (SourceUnreachableError, IntegrityError))
+
+
+def delay_before(attempt: int, chance: float) -> float:
+    """Return the wait before attempt number `attempt` (2 is the first repeat), in seconds.
+
+    `chance` in [0, 1) spreads the waits of many workers.
+
+    >>> [round(delay_before(n, 0.999), 1) for n in (2, 3, 4, 9)]
+    [0.2, 0.4, 0.8, 10.0]
+    """
+    return float(min(LONGEST_DELAY, FIRST_DELAY * 2 ** (attempt - 2)) * (0.5 + chance / 2))
+
+
+def retrying(
+    action: Callable[[], T],
+    *,
+    cancel: Cancel,
+    failed: Callable[[DatacachalogError, int, float], None],
+    attempts: int = ATTEMPTS,
+) -> T:
+    """Return what `action` returns, repeating it after transient errors.
+
+    `failed(error, attempt, delay)` is told before each wait; the last error is raised.
+    """
+    attempt = 1
+    while True:
+        cancel.check()
+        try:
+            return action()
+        except DatacachalogError as error:
+            attempt += 1
+            if attempt > attempts or not is_transient(error):
+                raise
+            delay = delay_before(attempt, random.random())  # noqa: S311 - jitter, not secrecy
+            failed(error, attempt, delay)
+            cancel.sleep(delay)
