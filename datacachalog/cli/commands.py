@@ -1,0 +1,109 @@
+"""The table of commands: what `dcl --help` shows and where each command lives.
+
+Nothing here is imported until a command is run: `target` is `module:function`, and the
+summaries are written here so that the root help needs no command module at all.
+"""
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """One command: its words, where its function is, one line on it, and its section."""
+
+    name: str
+    target: str
+    summary: str
+    section: str
+
+
+_CATALOG = "Catalog"
+_DATA = "Data"
+_CHECKS = "Checks"
+_MACHINE = "This machine"
+
+SECTIONS = (_DATA, _CATALOG, _CHECKS, _MACHINE)
+"""The sections of the root help, in its order."""
+
+_HERE = "datacachalog.cli"
+
+COMMANDS: tuple[Command, ...] = (
+    Command("sync", f"{_HERE}.fetching:sync", "Bring datasets up to date on disk", _DATA),
+    Command(
+        "fetch", f"{_HERE}.fetching:fetch", "Bring datasets up to date, print their paths", _DATA
+    ),
+    Command("path", f"{_HERE}.fetching:path", "Print where a fetched dataset lies", _DATA),
+    Command("get", f"{_HERE}.fetching:get", "Fetch a URI that no catalog names", _DATA),
+    Command("push", f"{_HERE}.pushing:push", "Upload a file as a dataset's new content", _DATA),
+    Command(
+        "invalidate",
+        f"{_HERE}.pushing:invalidate",
+        "Forget what was checked, so that the next sync asks anew",
+        _DATA,
+    ),
+    Command(
+        "invalidate-glob",
+        f"{_HERE}.pushing:invalidate_glob",
+        "The same for some files of a dataset",
+        _DATA,
+    ),
+    Command("init", f"{_HERE}.writing:init", "Write a commented catalog.yaml here", _CATALOG),
+    Command("add", f"{_HERE}.writing:add", "Add a dataset to the catalog", _CATALOG),
+    Command("validate", f"{_HERE}.showing:validate", "Check the catalog, offline", _CATALOG),
+    Command("list", f"{_HERE}.showing:list_datasets", "List the catalog's datasets", _CATALOG),
+    Command("show", f"{_HERE}.showing:show", "Show all about one dataset", _CATALOG),
+    Command("schema", f"{_HERE}.showing:schema", "Print the catalog's JSON schema", _CATALOG),
+    Command("status", f"{_HERE}.checking:status", "Compare what is here with the source", _CHECKS),
+    Command("verify", f"{_HERE}.checking:verify", "Hash the files here once more", _CHECKS),
+    Command(
+        "doctor", f"{_HERE}.checking:doctor", "Say what is in effect, and what is wrong", _CHECKS
+    ),
+    Command("cache dir", f"{_HERE}.caching:directory", "Print the cache folder", _MACHINE),
+    Command("cache stats", f"{_HERE}.caching:stats", "Count what the cache holds", _MACHINE),
+    Command("cache prune", f"{_HERE}.caching:prune", "Remove what was not used lately", _MACHINE),
+    Command("cache clear", f"{_HERE}.caching:clear", "Remove everything from the cache", _MACHINE),
+    Command(
+        "completion",
+        f"{_HERE}.completing:completion",
+        "Print a shell's completion script",
+        _MACHINE,
+    ),
+)
+
+
+class Option(NamedTuple):
+    """One global option: its spellings, its value's name, its `DCL_*` twin, and its help."""
+
+    flags: tuple[str, ...]
+    metavar: str | None
+    env: str
+    help: str
+
+
+CATALOG = Option(
+    ("--catalog", "-c"),
+    "PATH|NAME",
+    "DCL_CATALOG",
+    "The catalog file, or the name of one in .datacachalog/catalogs",
+)
+QUIET = Option(("--quiet", "-q"), None, "DCL_QUIET", "Say nothing but errors")
+VERBOSE = Option(
+    ("--verbose", "-v"), None, "DCL_VERBOSE", "Say more; show the traceback of a defect"
+)
+NO_PROGRESS = Option(("--no-progress",), None, "DCL_NO_PROGRESS", "Draw no progress bars")
+COLOR = Option(
+    ("--color",), "WHEN", "DCL_COLOR", "auto, always or never; NO_COLOR and FORCE_COLOR count too"
+)
+
+GLOBAL_OPTIONS = (CATALOG, QUIET, VERBOSE, NO_PROGRESS, COLOR)
+"""Options of every command, allowed before its name too."""
+
+WITH_VALUE = frozenset(
+    {
+        *(flag for option in GLOBAL_OPTIONS if option.metavar for flag in option.flags),
+        *("--jobs", "-j", "--as-of", "--version-id"),
+    }
+)
+"""Options whose next word is their value, so that it is not taken for a command."""
+
+GROUPS: dict[str, str] = {"cache": "Look at or empty the shared cache"}
+"""The commands that only hold other commands, with their summaries."""

@@ -1,0 +1,89 @@
+"""The one door: every command comes in here, and every error goes out here.
+
+`run` turns words into a command, the command's answer or error into an exit code, and
+nothing else in the command line catches what it cannot handle.
+"""
+
+import os
+import traceback
+from collections.abc import Sequence
+from typing import TextIO
+
+from datacachalog.cli import exits
+from datacachalog.cli.streams import Terminal
+from datacachalog.cli.words import UsageError, arrange, parse, root_help
+from datacachalog.errors import (
+    CatalogError,
+    DatacachalogError,
+    InvalidCatalogError,
+    PartialFailureError,
+    UnsupportedSchemeError,
+)
+
+_REPORT_AT = "run it again with `-v` for the traceback, and please report it"
+
+
+def run(argv: Sequence[str], stdout: TextIO, stderr: TextIO) -> int:
+    """Run one command line and return its exit code; see `exits` for what it means.
+
+    Reads the process's environment and working directory; writes to the given streams
+    only. Never raises: what is not an error of this package is a defect, shown in one
+    line (with `-v`, its traceback), and counts as failed.
+    """
+    terminal = Terminal(stdout, stderr, os.environ)
+    terminal.verbose = bool({"-v", "--verbose"}.intersection(argv))
+    try:
+        code = _dispatch(argv, terminal)
+        terminal.flush()
+    except KeyboardInterrupt:
+        terminal.error("interrupted")
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # The reader has what it wanted (`| head`). Python would complain once more at exit.
+        _silence(stdout)
+        return exits.DONE
+    except DatacachalogError as exc:
+        return _complain(exc, terminal)
+    except OSError as exc:
+        place = f": '{exc.filename}'" if exc.filename else ""
+        terminal.error(f"{exc.strerror or exc}{place}")
+        return exits.FAILED
+    except Exception as exc:  # noqa: BLE001  # the door: a defect must not look like a crash
+        if terminal.verbose:
+            terminal.err.file.write(traceback.format_exc())
+        terminal.error(f"internal error: {type(exc).__name__}: {exc}", _REPORT_AT)
+        return exits.FAILED
+    return code
+
+
+def _dispatch(argv: Sequence[str], terminal: Terminal) -> int:
+    words = arrange(argv)
+    if words is None:
+        terminal.data(root_help(terminal))
+        return exits.DONE
+    call = parse(words, terminal)
+    code: int | None = call.function(*call.args, **call.kwargs)
+    return exits.DONE if code is None else code
+
+
+def _complain(error: DatacachalogError, terminal: Terminal) -> int:
+    """Show an error that stopped a command; return the exit code of its class."""
+    if isinstance(error, InvalidCatalogError):
+        terminal.problems(error.problems)
+    elif isinstance(error, PartialFailureError):
+        for name, cause in error.errors.items():
+            terminal.error(f"{name}: {cause}", cause.hint)
+    else:
+        terminal.error(str(error), error.hint)
+    wrong_input = UsageError, CatalogError, UnsupportedSchemeError
+    return exits.USAGE if isinstance(error, wrong_input) else exits.FAILED
+
+
+def _silence(stream: TextIO) -> None:
+    try:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, stream.fileno())
+        os.close(devnull)
+    except (OSError, ValueError):
+        # Not a stream of the process (a test's, say): nothing is written at its end.
+        return

@@ -1,0 +1,125 @@
+"""Tables of text: aligned columns that fit the terminal, or stay whole for a pipe.
+
+No lines and no boxes: a person reads columns, `awk` and `grep` read them too. Cells are
+made harmless here, so a caller passes names and keys as they are.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.cells import cell_len, set_cell_size
+
+from datacachalog.cli.streams import Stream
+from datacachalog.cli.visible import visible
+
+_GAP = "  "
+
+
+class Column(NamedTuple):
+    """A column: its title, how it gives way when the terminal is narrow, and its look.
+
+    `least` is the width below which it is left out rather than cut shorter (None: it is
+    never cut). `rank` 0 is kept to the last; the highest rank gives way first.
+    """
+
+    title: str
+    least: int | None = None
+    rank: int = 0
+    align_right: bool = False
+    cut_middle: bool = False
+
+
+class Cell(NamedTuple):
+    """A text and its style."""
+
+    text: str
+    style: str = ""
+
+
+def render(
+    stream: Stream, columns: Sequence[Column], rows: Sequence[Sequence[str | Cell]]
+) -> list[str]:
+    """Return the table as lines without trailing blanks.
+
+    Columns that are empty in every row are left out. On a terminal, the lines fit its
+    width: columns are cut (`…`), highest rank first, and left out where even that is not
+    enough. Elsewhere they are as wide as their longest cell.
+    """
+    cells = [[_visible_cell(value) for value in row] for row in rows]
+    shown = [i for i in range(len(columns)) if any(row[i].text for row in cells)]
+    widths = {
+        i: max([cell_len(columns[i].title), *(cell_len(row[i].text) for row in cells)])
+        for i in shown
+    }
+    if stream.width is not None:
+        _fit(widths, columns, stream.width)
+    head = [Cell(column.title, "dim") for column in columns]
+    return [_line(stream, columns, widths, row) for row in [head, *cells]]
+
+
+def _visible_cell(value: str | Cell) -> Cell:
+    text, style = value if isinstance(value, Cell) else (value, "")
+    return Cell(visible(text), style)
+
+
+def _fit(widths: dict[int, int], columns: Sequence[Column], width: int) -> None:
+    """Narrow or remove entries of `widths` until their sum with gaps is at most `width`."""
+    by_rank = sorted(widths, key=lambda i: (columns[i].rank, i), reverse=True)
+    for i in by_rank:
+        excess = _total(widths) - width
+        least = columns[i].least
+        if excess <= 0:
+            return
+        if least is not None:
+            widths[i] = max(min(widths[i], least), widths[i] - excess)
+    for i in by_rank:
+        if _total(widths) <= width:
+            return
+        if columns[i].rank > 0:
+            del widths[i]
+    # What is left is never left out: cut the widest to what there is.
+    while widths and (excess := _total(widths) - width) > 0:
+        widest = max(widths, key=lambda i: widths[i])
+        if widths[widest] <= 1:
+            return
+        widths[widest] -= min(excess, max(1, widths[widest] // 2))
+
+
+def _total(widths: dict[int, int]) -> int:
+    return sum(widths.values()) + len(_GAP) * (len(widths) - 1)
+
+
+def _line(
+    stream: Stream, columns: Sequence[Column], widths: dict[int, int], row: Sequence[Cell]
+) -> str:
+    parts = []
+    for i, width in widths.items():
+        text = cut(row[i].text, width, in_middle=columns[i].cut_middle)
+        padding = " " * (width - cell_len(text))
+        painted = stream.paint(text, row[i].style) if row[i].style else text
+        parts.append(padding + painted if columns[i].align_right else painted + padding)
+    return _GAP.join(parts).rstrip(" ")
+
+
+def cut(text: str, width: int, *, in_middle: bool = False) -> str:
+    """Return `text` in at most `width` cells; what was left out is one `…`.
+
+    >>> cut("s3://lake/orders/year=2026/part.parquet", 20, in_middle=True)
+    's3://lake/…t.parquet'
+    """
+    if cell_len(text) <= width:
+        return text
+    if width <= 1:
+        return "…"[:width]
+    if not in_middle:
+        return set_cell_size(text, width - 1).rstrip(" ") + "…"
+    head = width // 2
+    front = set_cell_size(text, head).rstrip(" ")
+    return f"{front}…{_tail(text, width - 1 - head)}"
+
+
+def _tail(text: str, width: int) -> str:
+    start = len(text)
+    while start and cell_len(text[start - 1 :]) <= width:
+        start -= 1
+    return text[start:]

@@ -1,0 +1,26 @@
+"""Names, keys and messages become text that can do a terminal no harm.
+
+Everything that comes from outside (keys, names, paths, messages) passes through
+`visible` before it is shown to a person.
+"""
+
+
+def visible(text: str) -> str:
+    r"""Return `text` with every character that does not print written as its escape.
+
+    Control characters (ESC and C1 among them), line breaks, bidirectional marks, other
+    invisible characters, odd spaces and lone surrogates become `\n`, `\x1b`, `\u202e`, ...
+    Printable text of any script stays as it is, so the result is one line of known width.
+
+    >>> visible("plain, größe, 数据")
+    'plain, größe, 数据'
+    >>> print(visible("red\x1b[31m\nnext"))
+    red\x1b[31m\nnext
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")

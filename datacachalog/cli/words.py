@@ -1,0 +1,211 @@
+"""From the words of a command line to a command: cyclopts parses, this decides around it.
+
+Global options may stand before the command; `help` and unknown commands are handled here,
+and what cyclopts complains of becomes a `UsageError`. cyclopts itself is imported when
+the first command is parsed, never for the root help.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from datacachalog import __version__
+from datacachalog.cli.commands import COMMANDS, GLOBAL_OPTIONS, GROUPS, SECTIONS, WITH_VALUE
+from datacachalog.cli.manual import Formatter, Manual
+from datacachalog.cli.streams import DEFAULT_WIDTH, Terminal
+from datacachalog.errors import DatacachalogError
+from datacachalog.suggest import nearest
+
+if TYPE_CHECKING:
+    from cyclopts import App
+    from cyclopts.exceptions import CycloptsError
+
+_NAMES = frozenset(command.name for command in COMMANDS)
+_HELP = frozenset({"--help", "-h"})
+_COMPLETE = "__complete"  # what the completion scripts of cyclopts call
+
+
+class UsageError(DatacachalogError):
+    """The command line cannot be understood."""
+
+
+class Call(NamedTuple):
+    """A parsed command line: what to call, with what."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def arrange(argv: Sequence[str]) -> list[str] | None:
+    """Return the words with the command first, or None if the root help is wanted.
+
+    Raises `UsageError` for a command that does not exist.
+
+    >>> arrange(["-c", "core", "--json", "cache", "stats", "-q"])
+    ['cache', 'stats', '-c', 'core', '--json', '-q']
+    """
+    if argv[:1] == [_COMPLETE]:
+        return list(argv)
+    before, rest = _split_at_command(argv)
+    if rest[:1] == ["help"]:
+        rest = [*rest[1:], "--help"]
+        if len(rest) == 1:
+            return None
+    if not rest:
+        if unknown := [word for word in before if word not in _HELP]:
+            raise UsageError(
+                f"`{unknown[0]}` without a command does nothing", hint="see `dcl --help`"
+            )
+        return None
+    length = _command_length(rest)
+    return [*rest[:length], *before, *rest[length:]]
+
+
+def _split_at_command(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    i = 0
+    while i < len(argv) and argv[i].startswith("-") and argv[i] != "--":
+        i += 2 if argv[i] in WITH_VALUE else 1
+    return list(argv[:i]), list(argv[i:])
+
+
+def _command_length(words: Sequence[str]) -> int:
+    """Return how many words name the command (1 or 2; a bare group counts as 1)."""
+    first = words[0]
+    if first in _NAMES:
+        return 1
+    if first not in GROUPS:
+        known = {name.split(" ")[0] for name in _NAMES}
+        raise _no_command(first, "dcl", known)
+    second = next((word for word in words[1:2] if not word.startswith("-")), None)
+    if second is None:
+        return 1
+    if f"{first} {second}" not in _NAMES:
+        known = {name.split(" ")[1] for name in _NAMES if name.startswith(f"{first} ")}
+        raise _no_command(second, f"dcl {first}", known)
+    return 2
+
+
+def _no_command(word: str, parent: str, known: set[str]) -> UsageError:
+    meant = nearest(word, known)
+    hint = f"did you mean `{parent} {meant}`?" if meant else f"see `{parent} --help`"
+    return UsageError(f"`{parent}` has no command '{word}'", hint=hint)
+
+
+def parse(words: Sequence[str], terminal: Terminal) -> Call:
+    """Return the call that arranged words mean; raises `UsageError`."""
+    from cyclopts.exceptions import CycloptsError
+
+    app = build_app(terminal)
+    wants_help = any(word in _HELP for word in words[: _end_of_options(words)])
+    console = _help_console(terminal) if wants_help or tuple(words) in _BARE_GROUPS else None
+    try:
+        command, bound, ignored = app.parse_args(
+            list(words),
+            console=console,
+            print_error=False,
+            exit_on_error=False,
+            help_on_error=False,
+            verbose=False,
+        )
+    except CycloptsError as exc:
+        raise _as_usage_error(exc, words) from exc
+    unparsed = (
+        {name: {Terminal: terminal}[kind] for name, kind in ignored.items()} if not console else {}
+    )
+    return Call(command, bound.args, {**bound.kwargs, **unparsed})
+
+
+_BARE_GROUPS = frozenset((group,) for group in GROUPS)
+
+
+def _end_of_options(words: Sequence[str]) -> int:
+    return words.index("--") if "--" in words else len(words)
+
+
+def build_app(terminal: Terminal) -> "App":
+    """Return the cyclopts application: every command by name, none of them imported."""
+    from cyclopts import App, Group
+
+    style = {
+        "help_flags": ("--help", "-h"),
+        "version_flags": (),
+        "help_formatter": Formatter(terminal.out),
+        "help_format": "plaintext",
+        "group_arguments": Group("Arguments", sort_key=1),
+        "group_parameters": Group("Options", sort_key=2),
+        "group_commands": Group("Commands", sort_key=0),
+    }
+    app = App(name="dcl", version=__version__, **style)
+    groups = {name: App(name=name, help=summary, **style) for name, summary in GROUPS.items()}
+    for group in groups.values():
+        app.command(group)
+    for command in COMMANDS:
+        group, _, name = command.name.rpartition(" ")
+        (groups[group] if group else app).command(
+            command.target, name=name, help_flags=("--help", "-h"), version_flags=()
+        )
+    return app
+
+
+def _help_console(terminal: Terminal) -> Any:
+    # cyclopts hands it to the formatter, which writes to the terminal itself.
+    from rich.console import Console
+
+    return Console(file=terminal.out.file, width=terminal.out.width or DEFAULT_WIDTH)
+
+
+# --- what cyclopts complains of -----------------------------------------------------
+
+
+def _as_usage_error(exc: "CycloptsError", words: Sequence[str]) -> UsageError:
+    """Return the complaint as one sentence with a hint, in this program's words."""
+    from cyclopts import exceptions as theirs
+
+    command = f"dcl {' '.join(words[: _command_length(words)])}"
+    see = f"see `{command} --help`"
+    if isinstance(exc, theirs.UnknownOptionError):
+        word = (exc.token.keyword or exc.token.value).partition("=")[0]
+        known = {name for argument in exc.argument_collection for name in argument.names}
+        meant = nearest(word, known) if word.startswith("--") else None
+        hint = f"did you mean `{meant}`?" if meant else see
+        return UsageError(f"`{command}` has no option '{word}'", hint=hint)
+    if isinstance(exc, theirs.MissingArgumentError) and exc.argument is not None:
+        name = exc.keyword or exc.argument.name
+        what = f"a value after `{name}`" if name.startswith("-") else name
+        return UsageError(f"`{command}` needs {what}", hint=see)
+    if isinstance(exc, theirs.UnusedCliTokensError) and exc.unused_tokens:
+        return UsageError(f"`{command}` does not take '{exc.unused_tokens[0]}'", hint=see)
+    if isinstance(exc, theirs.RepeatArgumentError):
+        return UsageError(f"`{exc.token.keyword}` is given more than once", hint=see)
+    sentence = str(exc).strip().rstrip(".")
+    return UsageError(sentence[:1].lower() + sentence[1:], hint=see)
+
+
+# --- the root help ------------------------------------------------------------------
+
+
+def root_help(terminal: Terminal) -> list[str]:
+    """Return the lines of `dcl --help`; needs neither cyclopts nor rich."""
+    manual = Manual(terminal.out)
+    manual.text("Named, cached, reproducible data from object storage.")
+    manual.usage("dcl [OPTIONS] COMMAND [ARGS]")
+    for section in SECTIONS:
+        manual.section(
+            section,
+            [(command.name, command.summary) for command in COMMANDS if command.section == section],
+        )
+    manual.section(
+        "Options of every command, before or after it",
+        [
+            *(
+                (f"{', '.join(option.flags)} {option.metavar or ''}", option.help, option.env)
+                for option in GLOBAL_OPTIONS
+            ),
+            ("--help, -h", "Show this, or the help of a command"),
+            ("--version, -V", "Show the version"),
+        ],
+    )
+    manual.text(
+        "`dcl COMMAND --help` says more. Exit codes: 0 done, 1 some dataset failed, 2 the command line or the catalog is wrong, 3 a check says no, 130 interrupted."
+    )
+    return manual.lines
