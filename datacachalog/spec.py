@@ -8,11 +8,11 @@ no files, no environment and no network: reading and merging is the loader's.
 import hashlib
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from blake3 import blake3
 from pydantic import (
@@ -22,12 +22,11 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
-    SecretStr,
     WithJsonSchema,
     model_validator,
 )
 
-from datacachalog.errors import InvalidValueError
+from datacachalog.errors import DatacachalogError, InvalidValueError, UnsupportedSchemeError
 from datacachalog.model import Ago, AsOf, Latest, VersionId
 from datacachalog.units import parse_duration, parse_pin, parse_size
 from datacachalog.uri import (
@@ -39,6 +38,9 @@ from datacachalog.uri import (
     split,
     unescape,
 )
+
+_K = TypeVar("_K", str, int)
+_T = TypeVar("_T")
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 FORMAT_VERSION = 1
@@ -55,6 +57,14 @@ class FieldError(InvalidValueError):
     def __init__(self, message: str, *, key: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.key = key
+
+
+class ItemsError(InvalidValueError):
+    """Several items of one value are wrong; `items` pairs each index or key with its error."""
+
+    def __init__(self, items: Sequence[tuple[str | int, DatacachalogError]]) -> None:
+        super().__init__("; ".join(error.message for _, error in items), hint=items[0][1].hint)
+        self.items = tuple(items)
 
 
 # --- checksums ----------------------------------------------------------------------
@@ -165,8 +175,22 @@ def _check_sources(value: object) -> str | tuple[str, ...]:
             raise InvalidValueError(
                 "the list of sources is empty", hint="write a URI such as `s3://bucket/key`"
             )
-        return tuple(check_source(item) for item in value)
+        return tuple(_each(check_source, enumerate(value)).values())
     return check_source(value)
+
+
+def _each(check: Callable[[object], _T], items: Iterable[tuple[_K, object]]) -> dict[_K, _T]:
+    """Return what `check` makes of each item, or raise all its errors at once."""
+    good: dict[_K, _T] = {}
+    wrong: list[tuple[str | int, DatacachalogError]] = []
+    for key, item in items:
+        try:
+            good[key] = check(item)
+        except (InvalidValueError, UnsupportedSchemeError) as exc:
+            wrong.append((key, exc))
+    if wrong:
+        raise ItemsError(wrong)
+    return good
 
 
 def _check_texts(value: object) -> tuple[str, ...]:
@@ -194,7 +218,8 @@ def _check_checksum(value: object) -> str | dict[str, str] | None:
     if value is None:
         return None
     if isinstance(value, Mapping):
-        return {str(path): str(Checksum.parse(text)) for path, text in value.items()}
+        checksums = _each(Checksum.parse, value.items())
+        return {str(path): str(checksum) for path, checksum in checksums.items()}
     return str(Checksum.parse(value))
 
 
@@ -220,7 +245,6 @@ _FLAGS = {"true": True, "false": False}
 
 Flag = Annotated[bool, BeforeValidator(_read_flag), Field(strict=True)]
 OptionalText = Annotated[str | None, BeforeValidator(_empty_is_none)]
-Secret = Annotated[SecretStr | None, BeforeValidator(_empty_is_none)]
 Name = Annotated[
     str, PlainValidator(check_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})
 ]
@@ -269,7 +293,7 @@ class StorageSettings(_Spec):
     """How to reach a storage, in s3fs's terms; what is left out comes from the environment.
 
     The standard AWS environment (`AWS_PROFILE`, `AWS_ENDPOINT_URL`, `AWS_REGION`, the
-    credentials chain) works without any of these.
+    credentials chain) works without any of these. Keys appear in no `repr` and in no dump.
     """
 
     profile: OptionalText = Field(
@@ -288,18 +312,24 @@ class StorageSettings(_Spec):
     region: OptionalText = Field(
         default=None, description="The region of the buckets.", examples=["eu-central-1"]
     )
-    key: Secret = Field(
+    key: OptionalText = Field(
         default=None,
+        repr=False,
+        exclude=True,
         description="The access key id, only as `${VAR}`.",
         examples=["${LAB_ACCESS_KEY}"],
     )
-    secret: Secret = Field(
+    secret: OptionalText = Field(
         default=None,
+        repr=False,
+        exclude=True,
         description="The secret access key, only as `${VAR}`.",
         examples=["${LAB_SECRET_KEY}"],
     )
-    token: Secret = Field(
+    token: OptionalText = Field(
         default=None,
+        repr=False,
+        exclude=True,
         description="The session token of temporary keys, only as `${VAR}`.",
         examples=["${LAB_SESSION_TOKEN}"],
     )

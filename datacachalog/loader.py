@@ -1,0 +1,599 @@
+"""A catalog file, and all it includes, as validated values.
+
+Reads text, replaces `${VAR}`, merges defaults, and checks everything that can be checked
+without a network. Nothing half-valid leaves: either a `LoadedCatalog`, or one
+`InvalidCatalogError` with every problem and its place.
+"""
+
+import gc
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from datacachalog import document
+from datacachalog.document import DocumentError, Fault, Place, Table
+from datacachalog.errors import (
+    CatalogNotFoundError,
+    InvalidCatalogError,
+    InvalidValueError,
+    Problem,
+)
+from datacachalog.interpolation import interpolate_all
+from datacachalog.spec import (
+    FORMAT_VERSION,
+    CacheSettings,
+    CatalogSpec,
+    Dataset,
+    DataSettings,
+    Defaults,
+    FieldError,
+    ItemsError,
+    StorageSettings,
+    check_name,
+    claim,
+)
+from datacachalog.suggest import did_you_mean
+from datacachalog.wording import invalid_value, shown, unknown_key
+
+CATALOGS_FOLDER = (".datacachalog", "catalogs")
+"""Where further catalogs live, below the project root."""
+
+_SECRETS = ("key", "secret", "token")
+_MAIN_ONLY = ("data", "cache")
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedCatalog:
+    """A catalog that is valid as far as no network is needed.
+
+    `datasets` are merged with all defaults, in the order of the files, and their local
+    sources are absolute. `root` is the project's folder: `landing` and `cache.dir` are
+    relative to it. `declared` says where each dataset stands, such as `catalog.yaml:12`.
+    `warnings` are sentences for the user.
+    """
+
+    path: Path
+    root: Path
+    datasets: Mapping[str, Dataset]
+    storages: Mapping[str, StorageSettings]
+    data: DataSettings
+    cache: CacheSettings
+    declared: Mapping[str, str] = field(repr=False)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return the catalog's name: its file's, without the suffix."""
+        return self.path.stem
+
+
+def load(path: Path, *, environ: Mapping[str, str]) -> LoadedCatalog:
+    """Return the catalog at `path`, with what it includes.
+
+    Raises `CatalogNotFoundError`, or `InvalidCatalogError` with all problems at once.
+    """
+    # The cyclic collector would walk tens of thousands of fresh values, over and over.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _Loading(Path(os.path.abspath(path)), environ).run()
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def project_root(path: Path) -> Path:
+    """Return the folder that a catalog's paths are relative to.
+
+    >>> project_root(Path("/work/.datacachalog/catalogs/core.yaml"))
+    PosixPath('/work')
+    """
+    folder = path.parent
+    return folder.parent.parent if folder.parts[-2:] == CATALOGS_FOLDER else folder
+
+
+@dataclass(slots=True)
+class _File:
+    """One catalog file as read; `shown` is how problems name it."""
+
+    path: Path
+    shown: str
+    table: Table
+    defaults: dict[str, object] = field(default_factory=dict)
+
+    def section(self, key: str) -> Table | None:
+        """Return a part of the file that is a table, or None (what it is else is reported)."""
+        value = self.table.get(key)
+        return value if isinstance(value, Table) else None
+
+
+class _Loading:
+    """One run of `load`: gathers files, then values, and problems all along."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+        self._path = path
+        self._environ = environ
+        self._problems: list[Problem] = []
+        self._warnings: list[str] = []
+        self._files: list[_File] = []
+
+    def run(self) -> LoadedCatalog:
+        self._read_files()
+        main = self._files[0] if self._files else None
+        if main is None:
+            raise InvalidCatalogError(self._problems)
+        data = self._validated(DataSettings, main.section("data"), main, "data") or DataSettings()
+        cache = (
+            self._validated(CacheSettings, main.section("cache"), main, "cache") or CacheSettings()
+        )
+        storages = self._storages()
+        datasets, places = self._datasets(main, storages)
+        self._check_landings(datasets, data, places)
+        if self._problems:
+            raise InvalidCatalogError(_in_order(self._problems, self._files))
+        if not datasets:
+            self._warnings.append(f"{main.shown} has no datasets")
+        return LoadedCatalog(
+            path=self._path,
+            root=project_root(self._path),
+            datasets=datasets,
+            storages={name: settings for name, settings in storages.items() if settings},
+            data=data,
+            cache=cache,
+            declared={n: f"{file.shown}:{at.line}" for n, (file, at) in places.items()},
+            warnings=tuple(self._warnings),
+        )
+
+    # --- files ----------------------------------------------------------------------
+
+    def _read_files(self) -> None:
+        try:
+            data = _read_bytes(self._path)
+        except OSError as exc:
+            raise _unreadable(self._path, exc) from exc
+        self._read_file(self._path, data, trail=())
+
+    def _read_file(self, path: Path, data: bytes, trail: tuple[Path, ...]) -> None:
+        """Add the file, then what it includes, each file once."""
+        name = _shown(path)
+        try:
+            read = _parse(path, data)
+        except DocumentError as exc:
+            self._add_fault(name, exc.fault)
+            return
+        for fault in read.faults:
+            self._add_fault(name, fault)
+        if not isinstance(read.value, Table):
+            self._add(name, *_not_a_catalog(read.value))
+            return
+        file = _File(path, name, read.value)
+        if not self._is_known_version(file):
+            return
+        self._files.append(file)
+        self._check_secrets(file)
+        for fault in interpolate_all(file.table, self._environ):
+            self._add_fault(name, fault)
+        self._check_head(file)
+        for place, included in self._includes(file):
+            self._include(file, place, included, (*trail, path))
+
+    def _include(self, file: _File, place: Place, included: Path, trail: tuple[Path, ...]) -> None:
+        if included in trail:
+            self._add(
+                file.shown, f"{_shown(included)} includes itself", place, "remove it from `include`"
+            )
+        elif all(known.path != included for known in self._files):
+            try:
+                data = _read_bytes(included)
+            except OSError as exc:
+                error = _unreadable(included, exc)
+                self._add(file.shown, error.message, place, "paths are relative to this file")
+            else:
+                self._read_file(included, data, trail)
+
+    def _includes(self, file: _File) -> Iterator[tuple[Place, Path]]:
+        value = file.table.get("include")
+        if isinstance(value, str):
+            value, places = [value], [file.table.values_at["include"]]
+        elif isinstance(value, document.Listing):
+            places = value.items_at
+        else:
+            return
+        for item, place in zip(value, places, strict=True):
+            if not isinstance(item, str) or not item or "://" in item:
+                self._add(
+                    file.shown,
+                    f"`include` takes local files, not {shown(item)}",
+                    place,
+                    "write a path relative to this file: `shared/common.yaml`",
+                )
+            else:
+                yield place, Path(os.path.abspath(file.path.parent / item))
+
+    def _is_known_version(self, file: _File) -> bool:
+        version = file.table.get("version", FORMAT_VERSION)
+        if version in (None, FORMAT_VERSION) and not isinstance(version, bool):
+            return True
+        place = file.table.values_at["version"]
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            self._add(
+                file.shown,
+                f"the catalog is written in format {version}; this `dcl` reads format "
+                f"{FORMAT_VERSION}",
+                place,
+                "upgrade with `pip install --upgrade datacachalog`",
+            )
+            return False
+        self._add(
+            file.shown,
+            f"`version` must be {FORMAT_VERSION}, not {shown(version)}",
+            place,
+            f"write `version: {FORMAT_VERSION}`, or leave it out",
+        )
+        file.table["version"] = FORMAT_VERSION
+        return True
+
+    # --- sections -------------------------------------------------------------------
+
+    def _check_secrets(self, file: _File) -> None:
+        """Refuse keys that are written out; must come before `${VAR}` is replaced."""
+        for name, settings in (file.section("storages") or Table()).items():
+            if not isinstance(settings, Table):
+                continue
+            for key in _SECRETS:
+                value = settings.get(key)
+                if value not in (None, "") and "${" not in str(value).replace("$${", ""):
+                    variable = f"{name}_{key}".upper().replace("-", "_").replace(".", "_")
+                    self._add(
+                        file.shown,
+                        f"`{key}` is written out, and a catalog is no place for secrets",
+                        settings.values_at[key],
+                        f"read it from the environment: `{key}: ${{{variable}}}`",
+                    )
+
+    def _check_head(self, file: _File) -> None:
+        """Check everything at the top of the file, and remember its defaults."""
+        is_main = len(self._files) == 1
+        for key, value in file.table.items():
+            if key.startswith("x-"):
+                continue
+            if key not in CatalogSpec.model_fields:
+                message, hint = unknown_key(key, CatalogSpec.model_fields, "in the catalog")
+                self._add(file.shown, message, file.table.keys_at[key], hint)
+            elif key in _TABLES and value is not None and not isinstance(value, Table):
+                self._add(
+                    file.shown,
+                    f"`{key}` must be keys and values, not {shown(value)}",
+                    file.table.values_at[key],
+                    _TABLES[key],
+                )
+            elif key in _MAIN_ONLY and not is_main:
+                self._add(
+                    file.shown,
+                    f"`{key}` has no effect in an included file",
+                    file.table.keys_at[key],
+                    f"write it in {self._files[0].shown}",
+                )
+        head = Table()
+        if file.table.get("as_of") is not None:
+            head["as_of"] = file.table["as_of"]
+            head.values_at["as_of"] = file.table.values_at["as_of"]
+        if self._validated(CatalogSpec, head, file, "in the catalog") is None:
+            file.table["as_of"] = None
+        file.defaults = self._defaults(file)
+
+    def _defaults(self, file: _File) -> dict[str, object]:
+        table = file.section("defaults")
+        if table is None:
+            return {}
+        wrong: set[str] = set()
+        self._validated(Defaults, table, file, "in `defaults`", wrong)
+        return {k: v for k, v in table.items() if k not in wrong and not k.startswith("x-")}
+
+    def _storages(self) -> dict[str, StorageSettings | None]:
+        storages: dict[str, StorageSettings | None] = {}
+        places: dict[str, tuple[_File, Place]] = {}
+        for file, name, place, value in self._declared("storages", places):
+            settings = value if isinstance(value, Table) else None
+            if value is not None and settings is None:
+                self._add(
+                    file.shown,
+                    f"the storage {name!r} must be keys and values, not {shown(value)}",
+                    place,
+                    f"write `{name}: {{endpoint_url: https://…}}`",
+                )
+                storages[name] = None
+                continue
+            read = self._validated(
+                StorageSettings, settings or Table(), file, f"in the storage {name!r}"
+            )
+            if read and read.ca_bundle:
+                bundle = os.path.join(file.path.parent, os.path.expanduser(read.ca_bundle))
+                read = read.model_copy(update={"ca_bundle": os.path.normpath(bundle)})
+            storages[name] = read
+        return storages
+
+    def _declared(
+        self, section: str, places: dict[str, tuple[_File, Place]]
+    ) -> Iterator[tuple[_File, str, Place, object]]:
+        """Yield what the files declare in a section: file, name, the name's place, value."""
+        for file in self._files:
+            table = file.section(section)
+            if table is None:
+                continue
+            for name, value in table.items():
+                if name.startswith("x-"):
+                    continue
+                place = table.keys_at[name]
+                if name in places:
+                    first, at = places[name]
+                    self._add(
+                        file.shown,
+                        f"{name!r} is declared already, in {first.shown}:{at.line}",
+                        place,
+                        "remove or rename one of them",
+                    )
+                    continue
+                try:
+                    check_name(name)
+                except InvalidValueError as exc:
+                    self._add(file.shown, exc.message, place, exc.hint)
+                    continue
+                places[name] = (file, place)
+                yield file, name, place, value
+
+    # --- datasets -------------------------------------------------------------------
+
+    def _datasets(
+        self, main: _File, storages: Mapping[str, object]
+    ) -> tuple[dict[str, Dataset], dict[str, tuple[_File, Place]]]:
+        datasets: dict[str, Dataset] = {}
+        places: dict[str, tuple[_File, Place]] = {}
+        for file, name, place, value in self._declared("datasets", places):
+            own = _spelt_out(value, file.table["datasets"], name)
+            if own is None:
+                self._add(file.shown, *_not_a_dataset(name, value, place))
+                continue
+            dataset = self._dataset(main, file, name, own, place)
+            if dataset is None:
+                continue
+            self._check_storage(file, dataset, own, place, storages)
+            datasets[name] = dataset.with_resolved_paths(file.path.parent)
+        return datasets, places
+
+    def _dataset(
+        self, main: _File, file: _File, name: str, own: Table, place: Place
+    ) -> Dataset | None:
+        merged = {**main.defaults, **file.defaults, **own}
+        as_of = file.table.get("as_of") or main.table.get("as_of")
+        if as_of is not None and own.get("as_of") is None and own.get("version_id") is None:
+            merged["as_of"] = as_of
+        merged = {key: value for key, value in merged.items() if value is not None}
+        if "name" in own:
+            del merged["name"]
+            message, hint = unknown_key("name", (), f"in the dataset {name!r}")
+            self._add(file.shown, message, own.keys_at["name"], hint)
+        try:
+            return Dataset.model_validate({**merged, "name": name})
+        except ValidationError as exc:
+            where = f"in the dataset {name!r}"
+            self._add_errors(exc, Dataset, own, file, where, fallback=place)
+            return None
+
+    def _check_storage(
+        self,
+        file: _File,
+        dataset: Dataset,
+        own: Table,
+        place: Place,
+        storages: Mapping[str, object],
+    ) -> None:
+        name = dataset.storage
+        if name is None or name in storages:
+            return
+        if own.get("storage") == name:
+            place = own.values_at["storage"]
+        else:
+            declaring = next((f for f in (file, self._files[0]) if f.defaults.get("storage")), file)
+            table = declaring.section("defaults")
+            if table is not None and "storage" in table:
+                file, place = declaring, table.values_at["storage"]
+        hint = did_you_mean(name, storages) or f"add `{name}:` under `storages:`"
+        self._add(file.shown, f"there is no storage {name!r}", place, hint)
+
+    def _check_landings(
+        self,
+        datasets: Mapping[str, Dataset],
+        data: DataSettings,
+        places: Mapping[str, tuple[_File, Place]],
+    ) -> None:
+        """Refuse datasets of which one would stand on, or inside, the other's files."""
+        claims: list[tuple[tuple[str, ...], PurePosixPath, str]] = []
+        for name, dataset in datasets.items():
+            file, place = places[name]
+            try:
+                path = claim(dataset, data)
+            except FieldError as exc:
+                self._add(file.shown, exc.message, place, exc.hint)
+            else:
+                # Some file systems do not tell upper from lower case.
+                claims.append((tuple(str(path).casefold().split("/")), path, name))
+        above: list[tuple[tuple[str, ...], PurePosixPath, str]] = []
+        for parts, path, name in sorted(claims):
+            while above and parts[: len(above[-1][0])] != above[-1][0]:
+                above.pop()
+            if above:
+                self._add_landing(path, name, above[-1][1], above[-1][2], places)
+            above.append((parts, path, name))
+
+    def _add_landing(
+        self,
+        path: PurePosixPath,
+        name: str,
+        other_path: PurePosixPath,
+        other: str,
+        places: Mapping[str, tuple[_File, Place]],
+    ) -> None:
+        if path == other_path:
+            message = f"the datasets {other!r} and {name!r} would both land on {path}"
+        elif len(path.parts) == len(other_path.parts):
+            message = (
+                f"the datasets {other!r} and {name!r} would land on {other_path} and {path}, "
+                "which differ only in case"
+            )
+        else:
+            message = f"the dataset {name!r} would land on {path}, inside {other_path} of {other!r}"
+        file, place = places[name]
+        self._add(file.shown, message, place, "give one of them another `path:`")
+
+    # --- problems -------------------------------------------------------------------
+
+    def _validated(
+        self,
+        model: type[_Model],
+        table: Table | None,
+        file: _File,
+        where: str,
+        wrong: set[str] | None = None,
+    ) -> _Model | None:
+        """Return the table as `model`, or None after its problems were added."""
+        if table is None:
+            return None
+        raw = {key: value for key, value in table.items() if value is not None}
+        try:
+            return model.model_validate(raw)
+        except ValidationError as exc:
+            self._add_errors(exc, model, table, file, where, fallback=Place(1, 1))
+            if wrong is not None:
+                wrong.update(str(error["loc"][0]) for error in exc.errors() if error["loc"])
+            return None
+
+    def _add_errors(
+        self,
+        exc: ValidationError,
+        model: type[BaseModel],
+        table: Table,
+        file: _File,
+        where: str,
+        *,
+        fallback: Place,
+    ) -> None:
+        for error in exc.errors(include_url=False):
+            key = str(error["loc"][0]) if error["loc"] else ""
+            place = table.values_at.get(key, fallback)
+            cause = error.get("ctx", {}).get("error")
+            if error["type"] == "extra_forbidden":
+                known = [name for name in model.model_fields if name != "name"]
+                message, hint = unknown_key(key, known, where)
+                place = table.keys_at.get(key, fallback)
+            elif error["type"] == "missing":
+                message = f"`{key}` is missing {where}"
+                hint = f"add `{key}: s3://bucket/key`"
+            elif isinstance(cause, ItemsError):
+                for part, problem in cause.items:
+                    self._add(
+                        file.shown, problem.message, _item_place(table, key, part), problem.hint
+                    )
+                continue
+            else:
+                message, hint = invalid_value(error, table)
+                if isinstance(cause, FieldError):
+                    place = table.values_at.get(cause.key, fallback)
+            self._add(file.shown, message, place, hint)
+
+    def _add_fault(self, file: str, fault: Fault) -> None:
+        self._add(file, fault.message, fault.place, fault.hint)
+
+    def _add(self, file: str, message: str, place: Place | None, hint: str | None) -> None:
+        line, column = place or (None, None)
+        # A value with an unset ${VAR} is wrong in other ways too: the first is the cause.
+        if place is None or all(
+            (p.file, p.line, p.column) != (file, line, column) for p in self._problems
+        ):
+            self._problems.append(Problem(message, file, line, column, hint))
+
+
+_TABLES = {
+    "data": "write `data: {dir: data}`",
+    "cache": "write `cache: {max_size: 50 GB}`",
+    "storages": "write `storages: {lake: {profile: analytics}}`",
+    "defaults": "write `defaults: {on_stale: warn}`",
+    "datasets": "write `name: s3://bucket/key` below it",
+}
+
+
+def _item_place(table: Table, key: str, part: str | int) -> Place:
+    value = table[key]
+    if isinstance(value, document.Listing) and isinstance(part, int):
+        return value.items_at[part]
+    if isinstance(value, Table) and isinstance(part, str):
+        return value.values_at[part]
+    return table.values_at[key]
+
+
+def _spelt_out(value: object, section: object, name: str) -> Table | None:
+    """Return a dataset's keys; the short form is its source. None for what is neither."""
+    if isinstance(value, Table):
+        return value
+    if not isinstance(value, str) or not isinstance(section, Table):
+        return None
+    own = Table()
+    own["source"] = value
+    own.keys_at["source"] = own.values_at["source"] = section.values_at[name]
+    return own
+
+
+def _not_a_dataset(name: str, value: object, place: Place) -> tuple[str, Place, str]:
+    if value is None:
+        return f"the dataset {name!r} is empty", place, f"write `{name}: s3://bucket/key`"
+    return (
+        f"the dataset {name!r} must be a source or keys and values, not {shown(value)}",
+        place,
+        f"write `{name}: s3://bucket/key`, or `source:` below the name",
+    )
+
+
+def _not_a_catalog(value: object) -> tuple[str, Place, str]:
+    hint = "write `datasets:`, and `name: s3://bucket/key` below it"
+    if value is None:
+        return "the catalog is empty", Place(1, 1), hint
+    return f"a catalog is made of keys and values, not {shown(value)}", Place(1, 1), hint
+
+
+def _parse(path: Path, data: bytes) -> document.Document:
+    text = document.decode(data)
+    return document.read_toml(text) if path.suffix == ".toml" else document.read_yaml(text)
+
+
+def _read_bytes(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(document.MAX_BYTES + 1)
+
+
+def _unreadable(path: Path, exc: OSError) -> CatalogNotFoundError:
+    reason = exc.strerror or type(exc).__name__
+    if isinstance(exc, FileNotFoundError):
+        return CatalogNotFoundError(
+            f"there is no file {_shown(path)}", hint="`dcl init` writes one"
+        )
+    return CatalogNotFoundError(
+        f"{_shown(path)} cannot be read: {reason.lower()}", hint="name a file with `--catalog`"
+    )
+
+
+def _shown(path: Path) -> str:
+    """Return the path as people expect it: relative where it lies below the current folder."""
+    try:
+        return str(path.relative_to(os.getcwd()))
+    except ValueError:
+        return str(path)
+
+
+def _in_order(problems: Iterable[Problem], files: Iterable[_File]) -> list[Problem]:
+    rank = {file.shown: index for index, file in enumerate(files)}
+    return sorted(problems, key=lambda p: (rank.get(p.file, -1), p.line or 0, p.column or 0))
