@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from datacachalog.cli import exits
+from datacachalog.cli.commands import GROUPS
 from datacachalog.cli.streams import Terminal
-from datacachalog.cli.words import UsageError, arrange, parse, root_help
+from datacachalog.cli.words import UsageError, arrange, overview, parse
 from datacachalog.errors import (
     CatalogError,
     DatacachalogError,
@@ -58,8 +59,8 @@ def run(argv: Sequence[str], stdout: TextIO, stderr: TextIO) -> int:
 
 def _dispatch(argv: Sequence[str], terminal: Terminal) -> int:
     words = arrange(argv)
-    if words is None:
-        terminal.data(root_help(terminal))
+    if not words or words[0] in GROUPS and len(words) == 1:
+        terminal.data(overview(words, terminal))
         return exits.DONE
     call = parse(words, terminal)
     code: int | None = call.function(*call.args, **call.kwargs)

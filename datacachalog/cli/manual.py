@@ -21,9 +21,10 @@ _LONGEST_TERM = 26
 class Manual:
     """Lines of help for one stream, wrapped to its width (at most 100 cells)."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, longest_term: int = 0) -> None:
         self.lines: list[str] = []
         self._stream = stream
+        self._longest_term = longest_term
         self._width = min(stream.width or _WIDEST, _WIDEST)
 
     def usage(self, text: str) -> None:
@@ -41,16 +42,18 @@ class Manual:
     def section(self, title: str, entries: Sequence[tuple[str, ...]]) -> None:
         """Add a titled list of terms with explanations; a third item is an `env` twin."""
         self.lines.append(self._stream.paint(f"{title}:", "bold"))
-        column = 2 + min(_LONGEST_TERM, max(len(term.strip()) for term, *_ in entries)) + 2
+        longest = self._longest_term or max(len(term) for term, *_ in entries)
+        column = 2 + min(_LONGEST_TERM, longest) + 2
         for term, explanation, *env in entries:
-            self._entry(
-                term.strip(), explanation, "".join(f" [env: {name}]" for name in env), column
-            )
+            # No-break spaces keep a twin together when lines are wrapped.
+            twins = "".join(f" [env:\xa0{name}]" for name in env)
+            self._entry(term, explanation + twins, column)
         self.lines.append("")
 
-    def _entry(self, term: str, explanation: str, suffix: str, column: int) -> None:
+    def _entry(self, term: str, explanation: str, column: int) -> None:
         indent = " " * column
-        wrapped = textwrap.wrap(explanation + suffix, max(20, self._width - column)) or [""]
+        wrapped = textwrap.wrap(explanation, max(20, self._width - column)) or [""]
+        wrapped = [line.replace("\xa0", " ") for line in wrapped]
         head = f"  {self._stream.paint(term, 'cyan')}"
         if len(term) + 4 > column:
             self.lines.append(head)
@@ -61,27 +64,25 @@ class Manual:
 
 
 class Formatter:
-    """What cyclopts calls to show a command's help, part by part."""
+    """What cyclopts calls to show a command's help, part by part (its HelpFormatter)."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
-    def render_usage(self, console: "Console", options: "ConsoleOptions", usage: Any) -> None:
+    def render_usage(self, console: "Console", _: "ConsoleOptions", usage: Any) -> None:
         """Show the usage line."""
         manual = Manual(self._stream)
         manual.usage(_plain(usage, console).removeprefix("Usage:").strip())
         self._show(manual)
 
-    def render_description(
-        self, console: "Console", options: "ConsoleOptions", description: Any
-    ) -> None:
+    def render_description(self, console: "Console", _: "ConsoleOptions", description: Any) -> None:
         """Show the command's docstring."""
         manual = Manual(self._stream)
         if text := _plain(description, console):
             manual.text(text)
         self._show(manual)
 
-    def __call__(self, console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
+    def __call__(self, console: "Console", _: "ConsoleOptions", panel: "HelpPanel") -> None:
         """Show one group of arguments, options or commands."""
         if panel.entries:
             manual = Manual(self._stream)

@@ -36,28 +36,32 @@ class Call(NamedTuple):
     kwargs: dict[str, Any]
 
 
-def arrange(argv: Sequence[str]) -> list[str] | None:
-    """Return the words with the command first, or None if the root help is wanted.
+def arrange(argv: Sequence[str]) -> list[str]:
+    """Return the words with the command first.
 
-    Raises `UsageError` for a command that does not exist.
+    Without a command that is `[]`, and for a group without one it is `[group]`: then its
+    help is wanted. Raises `UsageError` for a command that does not exist.
 
     >>> arrange(["-c", "core", "--json", "cache", "stats", "-q"])
     ['cache', 'stats', '-c', 'core', '--json', '-q']
+    >>> arrange(["help", "cache"]), arrange(["--help"])
+    (['cache'], [])
     """
     if argv[:1] == [_COMPLETE]:
         return list(argv)
     before, rest = _split_at_command(argv)
     if rest[:1] == ["help"]:
-        rest = [*rest[1:], "--help"]
-        if len(rest) == 1:
-            return None
-    if not rest:
-        if unknown := [word for word in before if word not in _HELP]:
+        before, rest = [*before, "--help"], rest[1:]
+    length = _command_length(rest) if rest else 0
+    is_command = " ".join(rest[:length]) in _NAMES
+    if not is_command:
+        stray = [word for word in (*before, *rest[length:]) if word not in _HELP]
+        if stray:
             raise UsageError(
-                f"`{unknown[0]}` without a command does nothing", hint="see `dcl --help`"
+                f"'{stray[0]}' without a command does nothing",
+                hint=f"see `{' '.join(['dcl', *rest[:length], '--help'])}`",
             )
-        return None
-    length = _command_length(rest)
+        return rest[:length]
     return [*rest[:length], *before, *rest[length:]]
 
 
@@ -69,7 +73,7 @@ def _split_at_command(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _command_length(words: Sequence[str]) -> int:
-    """Return how many words name the command (1 or 2; a bare group counts as 1)."""
+    """Return how many words name the command, or the group that stands without one."""
     first = words[0]
     if first in _NAMES:
         return 1
@@ -97,7 +101,7 @@ def parse(words: Sequence[str], terminal: Terminal) -> Call:
 
     app = build_app(terminal)
     wants_help = any(word in _HELP for word in words[: _end_of_options(words)])
-    console = _help_console(terminal) if wants_help or tuple(words) in _BARE_GROUPS else None
+    console = _help_console(terminal) if wants_help else None
     try:
         command, bound, ignored = app.parse_args(
             list(words),
@@ -109,13 +113,8 @@ def parse(words: Sequence[str], terminal: Terminal) -> Call:
         )
     except CycloptsError as exc:
         raise _as_usage_error(exc, words) from exc
-    unparsed = (
-        {name: {Terminal: terminal}[kind] for name, kind in ignored.items()} if not console else {}
-    )
-    return Call(command, bound.args, {**bound.kwargs, **unparsed})
-
-
-_BARE_GROUPS = frozenset((group,) for group in GROUPS)
+    injected = {} if wants_help else dict.fromkeys(ignored, terminal)
+    return Call(command, bound.args, {**bound.kwargs, **injected})
 
 
 def _end_of_options(words: Sequence[str]) -> int:
@@ -184,28 +183,35 @@ def _as_usage_error(exc: "CycloptsError", words: Sequence[str]) -> UsageError:
 # --- the root help ------------------------------------------------------------------
 
 
-def root_help(terminal: Terminal) -> list[str]:
-    """Return the lines of `dcl --help`; needs neither cyclopts nor rich."""
-    manual = Manual(terminal.out)
-    manual.text("Named, cached, reproducible data from object storage.")
-    manual.usage("dcl [OPTIONS] COMMAND [ARGS]")
+def overview(words: Sequence[str], terminal: Terminal) -> list[str]:
+    """Return the lines of `dcl --help` or of a group's; needs neither cyclopts nor rich."""
+    manual = Manual(terminal.out, longest_term=_LONGEST_TERM)
+    group = " ".join(words)
+    manual.text(f"{GROUPS[group]}." if group else "Named, cached, reproducible data.")
+    manual.usage(" ".join(["dcl", *words, "COMMAND [OPTIONS] [ARGS]"]))
     for section in SECTIONS:
-        manual.section(
-            section,
-            [(command.name, command.summary) for command in COMMANDS if command.section == section],
-        )
-    manual.section(
-        "Options of every command, before or after it",
-        [
-            *(
-                (f"{', '.join(option.flags)} {option.metavar or ''}", option.help, option.env)
-                for option in GLOBAL_OPTIONS
-            ),
-            ("--help, -h", "Show this, or the help of a command"),
-            ("--version, -V", "Show the version"),
-        ],
-    )
-    manual.text(
-        "`dcl COMMAND --help` says more. Exit codes: 0 done, 1 some dataset failed, 2 the command line or the catalog is wrong, 3 a check says no, 130 interrupted."
-    )
-    return manual.lines
+        entries = [
+            (command.name, command.summary)
+            for command in COMMANDS
+            if command.section == section and command.name.startswith(f"{group} ".lstrip())
+        ]
+        if entries:
+            manual.section("Commands" if group else section, entries)
+    manual.section("Options of every command, before or after it", _GLOBAL_ENTRIES)
+    manual.text(_EPILOGUE)
+    return manual.lines[:-1]
+
+
+_GLOBAL_ENTRIES = (
+    *(
+        (f"{', '.join(option.flags)} {option.metavar or ''}".rstrip(), option.help, option.env)
+        for option in GLOBAL_OPTIONS
+    ),
+    ("--help, -h", "Show this, or the help of a command"),
+    ("--version, -V", "Show the version"),
+)
+_LONGEST_TERM = max(len(term) for term, *_ in _GLOBAL_ENTRIES)
+_EPILOGUE = (
+    "Exit codes: 0 done, 1 some dataset failed, 2 the command line or the catalog is wrong, "
+    "3 a check says no, 130 interrupted."
+)
