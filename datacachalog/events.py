@@ -89,13 +89,7 @@ class DatasetFinished:
 
 
 Event = (
-    Planned
-    | TransferStarted
-    | Transferred
-    | TransferFinished
-    | Retrying
-    | Warned
-    | DatasetFinished
+    Planned | TransferStarted | Transferred | TransferFinished | Retrying | Warned | DatasetFinished
 )
 
 Report = Callable[[Event], None]

@@ -10,8 +10,8 @@ from enum import Enum
 
 from blake3 import blake3
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class RemoteObject:
     @property
     def mtime_ns(self) -> int:
         """Return `modified` in nanoseconds since the epoch, exact to the microsecond."""
-        return (self.modified - _EPOCH) // _MICROSECOND * 1000
+        return (self.modified - EPOCH) // MICROSECOND * 1000
 
     def fingerprint(self, endpoint: str) -> str:
         """Return the cache key of these bytes: 64 hex digits over what identifies them.
@@ -120,7 +120,7 @@ class AsOf:
         >>> AsOf(datetime(2024, 12, 10, 9, 30, 5, tzinfo=UTC)).slug
         '2024-12-10T093005Z'
         """
-        if (self.at + _MICROSECOND).time() == _EPOCH.time():
+        if (self.at + MICROSECOND).time() == EPOCH.time():
             return f"{self.at:%Y-%m-%d}"
         fraction = f".{self.at.microsecond:06d}" if self.at.microsecond else ""
         return f"{self.at:%Y-%m-%dT%H%M%S}{fraction}Z"

@@ -25,7 +25,7 @@ FIRST_DELAY = 0.2
 LONGEST_DELAY = 10.0
 
 
-class Cancelled(BaseException):  # noqa: N818 - like KeyboardInterrupt: not an error to handle
+class Cancelled(BaseException):
     """The run was interrupted; unwinds workers without passing for an error."""
 
 

@@ -23,6 +23,7 @@ from datacachalog import events
 from datacachalog.cache import files
 from datacachalog.cache.disk import Disk
 from datacachalog.cache.files import FileStat
+from datacachalog.cache.placement import Folder
 from datacachalog.cache.state import PlacedFile, PlacedFiles
 from datacachalog.checksums import Checksum, Hashes
 from datacachalog.errors import (
@@ -109,7 +110,7 @@ class Transfer:
         Raises the first error, with the folder as it was; `ObjectChangedError` asks the
         caller to resolve again. Objects that did arrive stay in the store.
         """
-        self._refuse_conflicts()
+        refuse_conflicts(self.plan, self.disk.folder)
         stored = self.fetch()
         dropped = self._drop()
         placed = self._place(stored)
@@ -122,17 +123,6 @@ class Transfer:
             dropped=dropped,
         )
 
-    def _refuse_conflicts(self) -> None:
-        if not self.plan.conflicts:
-            return
-        first, *rest = self.plan.conflicts
-        more = f" (and {len(rest)} more)" if rest else ""
-        raise LocalFileConflictError(
-            f"'{self.disk.folder.path(first.relpath)}'{more} was {first.reason};"
-            " nothing was changed",
-            hint="move it away (or delete it), then run the command again",
-        )
-
     # --- into the store ---------------------------------------------------------
 
     def fetch(self) -> dict[str, Stored]:
@@ -142,9 +132,7 @@ class Transfer:
         """
         found: dict[str, Stored] = {}
         busy: list[_Arrival] = []
-        tasks: list[Callable[[], None]] = []
-        for link in self.plan.links:
-            tasks.append(self.vouching(link, found))
+        tasks = [self.vouching(link, found) for link in self.plan.links]
         # Large ones first: the last to finish then are small.
         for step in sorted(self.plan.downloads, key=lambda s: -s.object.size):
             arrival = _Arrival(self, step.object, found)
@@ -191,7 +179,10 @@ class Transfer:
 
     def _drop(self) -> int:
         folder = self.disk.folder
-        return sum(folder.drop(step.relpath, step.over) for step in self.plan.drops)
+        return sum(
+            folder.drop(step.relpath, size=step.over.size, mtime_ns=step.over.mtime_ns)
+            for step in self.plan.drops
+        )
 
     def _place(self, stored: Mapping[str, Stored]) -> list[PlacedFile]:
         placed = [self._kept(hit.object, hit.row) for hit in self.plan.hits]
@@ -234,6 +225,18 @@ class Transfer:
         if isinstance(error, ThrottledError):
             self.run.valve.turn_down()
         self.run.report(events.Retrying(self.dataset, uri, error, attempt, delay))
+
+
+def refuse_conflicts(plan: Plan, folder: Folder) -> None:
+    """Raise `LocalFileConflictError` if files that are not ours are in the way."""
+    if not plan.conflicts:
+        return
+    first, *rest = plan.conflicts
+    more = f" (and {len(rest)} more)" if rest else ""
+    raise LocalFileConflictError(
+        f"'{folder.path(first.relpath)}'{more} was {first.reason}; nothing was changed",
+        hint="move it away (or delete it), then run the command again",
+    )
 
 
 class _Arrival:

@@ -111,6 +111,16 @@ def copy(source: str, target: str) -> None:
             os.close(fd)
 
 
+def reflink_or_copy(source: str, target: str) -> None:
+    """Create `target` with the bytes of `source`, sharing extents where that is possible."""
+    try:
+        reflink(source, target)
+    except OSError as exc:
+        if exc.errno not in NOT_SUPPORTED and exc.errno != errno.EXDEV:
+            raise
+        copy(source, target)
+
+
 def _copy_bytes(src: int, dst: int) -> None:
     copy_range: Callable[[int, int, int], int] | None = getattr(os, "copy_file_range", None)
     if copy_range is not None:

@@ -74,14 +74,14 @@ class Folder:
             files.remove(temp)
         return staged if staged.inode else self._placed(target)
 
-    def drop(self, relpath: str, expected: FileStat) -> bool:
-        """Remove our file at `relpath` if it still is as expected; return whether it went.
+    def drop(self, relpath: str, *, size: int, mtime_ns: int) -> bool:
+        """Remove our file at `relpath` if it still is as it was; return whether it went.
 
         Folders left empty go too, up to `root`.
         """
         target = self.path(relpath)
         found = files.look(target)
-        if found is None or (found.size, found.mtime_ns) != (expected.size, expected.mtime_ns):
+        if found is None or (found.size, found.mtime_ns) != (size, mtime_ns):
             return False
         removed = files.remove(target)
         self._prune_above(target)

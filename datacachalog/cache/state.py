@@ -4,26 +4,26 @@
 
 Written last and atomically, so a state never promises what is not there. The file is
 one JSON document whose files are stored as columns: 100,000 entries are read in one go,
-without an object per file. It can always be deleted: the next sync makes it again.
+without an object per file. Its modification time is when the remote was last asked, so
+that a sync which finds nothing to do rewrites nothing. It can always be deleted: the next
+sync makes it again.
 """
 
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from datacachalog.cache import files
 from datacachalog.errors import CacheError
-from datacachalog.model import RemoteObject
+from datacachalog.model import EPOCH, MICROSECOND, RemoteObject
 
 FORMAT = 1
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class PlacedFiles:
             uri=self.uri[i],
             relpath=self.relpath[i],
             size=self.size[i],
-            modified=_EPOCH + self.modified_us[i] * _MICROSECOND,
+            modified=EPOCH + self.modified_us[i] * MICROSECOND,
             etag=self.etag[i],
             version_id=self.version_id[i],
         )
@@ -124,10 +124,6 @@ class State:
     checked: datetime
     files: PlacedFiles = field(repr=False)
 
-    def rechecked(self, checked: datetime) -> "State":
-        """Return the same state, confirmed at a later time."""
-        return replace(self, checked=checked)
-
 
 class StateFolder:
     """All states of one catalog. Thread- and process-safe: every write is one rename."""
@@ -147,7 +143,8 @@ class StateFolder:
         """
         try:
             with open(self.path(key), "rb") as file:
-                return _decode(json.loads(file.read()))
+                checked = os.fstat(file.fileno()).st_mtime_ns
+                return _decode(json.loads(file.read()), checked)
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, IndexError):
@@ -162,6 +159,7 @@ class StateFolder:
             os.makedirs(self.root, exist_ok=True)
             with open(temp, "wb") as file:
                 file.write(data.encode("utf-8", "surrogatepass"))
+            _stamp(temp, state.checked)
             os.replace(temp, path)
         except OSError as exc:
             files.remove(str(temp))
@@ -169,6 +167,11 @@ class StateFolder:
                 f"'{path}' cannot be written: {exc.strerror}",
                 hint="make room, or make the project folder writable",
             ) from exc
+
+    def confirm(self, key: str, checked: datetime) -> None:
+        """Note that the remote was asked again at `checked` and the state still holds."""
+        with suppress(FileNotFoundError):
+            _stamp(self.path(key), checked)
 
     def forget(self, key: str) -> bool:
         """Remove the state; return whether there was one."""
@@ -185,7 +188,6 @@ def _encode(state: State) -> dict[str, object]:
         "pin": state.pin,
         "endpoint": state.endpoint,
         "root": state.root,
-        "checked": state.checked.isoformat(),
         # Nearly always uri == base + relpath: then the column is left out.
         "base": base,
         "files": {
@@ -202,7 +204,7 @@ def _encode(state: State) -> dict[str, object]:
 
 
 # The one place where parsed JSON is untyped: every field is given its type here.
-def _decode(doc: dict[str, Any]) -> State | None:
+def _decode(doc: dict[str, Any], checked_ns: int) -> State | None:
     if doc["format"] != FORMAT:
         return None
     columns, base = doc["files"], doc["base"]
@@ -229,9 +231,14 @@ def _decode(doc: dict[str, Any]) -> State | None:
         pin=doc["pin"],
         endpoint=doc["endpoint"],
         root=doc["root"],
-        checked=datetime.fromisoformat(doc["checked"]),
+        checked=EPOCH + checked_ns // 1000 * MICROSECOND,
         files=placed,
     )
+
+
+def _stamp(path: Path, checked: datetime) -> None:
+    ns = (checked - EPOCH) // MICROSECOND * 1000
+    os.utime(path, ns=(ns, ns))
 
 
 def _common_base(relpath: Sequence[str], uri: Sequence[str]) -> str | None:

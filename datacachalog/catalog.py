@@ -1,0 +1,509 @@
+"""The catalog as a program sees it: named datasets, fetched, compared, pushed, loaded.
+
+Each method strings the floors together and owns no knowledge of its own. One catalog may
+be used from many threads, and after a fork: clients are built per process, at first use.
+"""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from blake3 import blake3
+
+from datacachalog import events, readers, units, uri
+from datacachalog.cache.disk import Disk
+from datacachalog.cache.files import LinkKind
+from datacachalog.cache.placement import Folder
+from datacachalog.cache.state import StateFolder
+from datacachalog.cache.store import Store
+from datacachalog.discovery import catalog_in, find_catalog
+from datacachalog.errors import (
+    DatacachalogError,
+    DatasetNotFoundError,
+    InvalidPinError,
+    PartialFailureError,
+)
+from datacachalog.line import Line
+from datacachalog.loader import load
+from datacachalog.model import Ago, AsOf, Pin, VersionId
+from datacachalog.outcome import (
+    DatasetStatus,
+    Freshness,
+    Outcome,
+    PushReport,
+    SyncReport,
+    Verification,
+)
+from datacachalog.pool import Pool, Valve
+from datacachalog.push import push
+from datacachalog.resolve import Policy
+from datacachalog.retrieval import Target, retrieve
+from datacachalog.retry import Cancel
+from datacachalog.settings import DEFAULT_JOBS, MAX_JOBS, cache_dir
+from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings, landing
+from datacachalog.storage import open_storage
+from datacachalog.storage.protocol import Storage
+from datacachalog.suggest import did_you_mean
+from datacachalog.transfer import Run
+from datacachalog.verification import verify
+
+Instant = str | date | datetime
+OneOrMany = Path | list[Path]
+T = TypeVar("T")
+
+_LINKS = {
+    "auto": (LinkKind.REFLINK, LinkKind.HARDLINK, LinkKind.COPY),
+    "reflink": (LinkKind.REFLINK, LinkKind.COPY),
+    "hardlink": (LinkKind.HARDLINK, LinkKind.COPY),
+    "copy": (LinkKind.COPY,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a caller asks of a run: how far to go, how wide, and who listens."""
+
+    as_of: Instant | None = None
+    version_id: str | None = None
+    refresh: bool = False
+    offline: bool = False
+    jobs: int | None = None
+    report: events.Report = events.ignore
+
+    @property
+    def policy(self) -> Policy:
+        """Return the part that resolving needs."""
+        return Policy(offline=self.offline, refresh=self.refresh)
+
+    @property
+    def pin(self) -> Pin | None:
+        """Return the ad-hoc pin, or None where each dataset's own counts."""
+        if self.version_id is not None:
+            if self.as_of is not None:
+                raise InvalidPinError("`as_of` and `version_id` exclude each other")
+            return VersionId(self.version_id)
+        return None if self.as_of is None else units.parse_pin(self.as_of)
+
+
+class Catalog:
+    """Named datasets of one project.
+
+    Made by `load_catalog`, `Catalog.from_directory`, or from values:
+
+    >>> catalog = Catalog([Dataset(name="iris", source="raw/iris.csv")], root="/tmp/project")
+    >>> list(catalog.datasets)
+    ['iris']
+
+    `root` is the project folder (default: the current one); sources without a scheme and
+    `data.dir` are relative to it. `storages` maps names to settings. `cache_dir` stands
+    above the environment's. `open_storage` is the seam to what is remote.
+    """
+
+    def __init__(
+        self,
+        datasets: Iterable[Dataset] = (),
+        *,
+        root: str | os.PathLike[str] = ".",
+        cache_dir: str | os.PathLike[str] | None = None,
+        storages: Mapping[str, StorageSettings | Mapping[str, Any]] = MappingProxyType({}),
+        data: DataSettings | None = None,
+        cache: CacheSettings | None = None,
+        name: str = "catalog",
+        file: Path | None = None,
+        open_storage: Callable[[str, StorageSettings], Storage] = open_storage,
+    ) -> None:
+        self.name = name
+        self.file = file
+        self._open_storage = open_storage
+        self.root = Path(os.path.abspath(root))
+        self.data = data or DataSettings()
+        self.cache = cache or CacheSettings()
+        self.datasets: Mapping[str, Dataset] = MappingProxyType(
+            {d.name: d.with_resolved_paths(self.root) for d in datasets}
+        )
+        self.store = Store(_cache_root(cache_dir, self.cache))
+        self._settings = {
+            key: StorageSettings.model_validate(value) for key, value in storages.items()
+        }
+        self._storages: dict[tuple[int, str, str | None], Storage] = {}
+        self._mutex = threading.Lock()
+        state = self.root / ".datacachalog" / "state"
+        self._states = StateFolder(state if name == "catalog" else state / name)
+
+    @classmethod
+    def from_directory(
+        cls,
+        directory: str | os.PathLike[str] = ".",
+        *,
+        cache_dir: str | os.PathLike[str] | None = None,
+    ) -> "Catalog":
+        """Return the catalog that lies in `directory` itself; parents are not searched."""
+        return load_catalog(catalog_in(Path(directory)), cache_dir=cache_dir)
+
+    def __repr__(self) -> str:
+        return f"Catalog({str(self.file or self.root)!r}, {len(self.datasets)} datasets)"
+
+    # --- getting data -------------------------------------------------------------
+
+    def fetch(
+        self,
+        name: str,
+        *,
+        as_of: Instant | None = None,
+        version_id: str | None = None,
+        refresh: bool = False,
+        offline: bool = False,
+        jobs: int | None = None,
+        report: events.Report = events.ignore,
+    ) -> OneOrMany:
+        """Make the dataset current on disk and return its path, or a list for a glob or list.
+
+        `as_of` (text, date or aware datetime) or `version_id` fetch another state, beside
+        the one in place. `refresh` asks the source even where the answer is known;
+        `offline` never asks. `jobs` bounds transfers at once. `report` gets events.
+        """
+        ask = Ask(as_of, version_id, refresh, offline, jobs, report)
+        with _running(ask) as run:
+            line = self._line(name, ask, run)
+            outcome, resolution = line.sync()
+            report(_finished(outcome))
+            return line.paths(resolution)
+
+    def fetch_all(
+        self,
+        *names: str,
+        as_of: Instant | None = None,
+        refresh: bool = False,
+        offline: bool = False,
+        jobs: int | None = None,
+        report: events.Report = events.ignore,
+    ) -> dict[str, OneOrMany]:
+        """Fetch the named datasets (default: all) in parallel; map each name to its path or paths.
+
+        Raises `PartialFailureError` once the others are done, if some dataset failed.
+        """
+        ask = Ask(as_of, None, refresh, offline, jobs, report)
+        paths: dict[str, OneOrMany] = {}
+
+        def fetch_one(line: Line) -> Outcome:
+            outcome, resolution = line.sync()
+            paths[line.dataset.name] = line.paths(resolution)
+            return outcome
+
+        outcomes = self._each(names, ask, fetch_one, _failed)
+        _raise_errors({o.name: o.error for o in outcomes if o.error is not None})
+        return {outcome.name: paths[outcome.name] for outcome in outcomes}
+
+    def sync(
+        self,
+        *names: str,
+        as_of: Instant | None = None,
+        version_id: str | None = None,
+        refresh: bool = False,
+        offline: bool = False,
+        jobs: int | None = None,
+        dry_run: bool = False,
+        check: bool = True,
+        report: events.Report = events.ignore,
+    ) -> SyncReport:
+        """Make the named datasets (default: all) current on disk and say what was done.
+
+        One failing dataset does not stop the others. With `check` their errors are raised
+        at the end as `PartialFailureError`; without, they are in the report. `dry_run`
+        changes nothing.
+        """
+        began = time.monotonic()
+        ask = Ask(as_of, version_id, refresh, offline, jobs, report)
+        outcomes = self._each(names, ask, lambda line: line.sync(dry_run=dry_run)[0], _failed)
+        result = SyncReport(tuple(outcomes), time.monotonic() - began)
+        if check:
+            _raise_errors(result.errors)
+        return result
+
+    def path(self, name: str) -> OneOrMany:
+        """Return where the dataset lies since its last sync, without asking the network.
+
+        Raises `NotFetchedError` if there was none.
+        """
+        with _running(Ask()) as run:
+            return self._line(name, Ask(), run).placed_paths()
+
+    def load(self, name: str, **read_args: Any) -> Any:
+        """Fetch the dataset and read it: by its `reader`, else by `format` or file suffix.
+
+        `read_args` are added to those of the catalog.
+        """
+        dataset = self._dataset(name)
+        return readers.read(dataset, self.fetch(name), read_args)
+
+    # --- knowing ------------------------------------------------------------------
+
+    def status(
+        self,
+        *names: str,
+        as_of: Instant | None = None,
+        refresh: bool = False,
+        offline: bool = False,
+        jobs: int | None = None,
+        report: events.Report = events.ignore,
+    ) -> list[DatasetStatus]:
+        """Say how each named dataset (default: all) stands; changes nothing."""
+        ask = Ask(as_of, None, refresh, offline, jobs, report)
+        return self._each(names, ask, Line.status, _unknown_status)
+
+    def is_stale(self, name: str) -> bool:
+        """Tell whether a sync of the dataset would change anything; errors are raised."""
+        status = self.status(name)[0]
+        if status.error is not None:
+            raise status.error
+        return status.freshness is not Freshness.UP_TO_DATE
+
+    def verify(
+        self, *names: str, jobs: int | None = None, report: events.Report = events.ignore
+    ) -> list[Verification]:
+        """Hash the files of the named datasets (default: all) again and compare with the record.
+
+        Files in place are left alone; a stored object with the wrong bytes is removed from
+        the cache, so that it cannot be linked again.
+        """
+        ask = Ask(jobs=jobs, report=report)
+        return self._each(names, ask, verify, lambda name, exc: Verification(name, error=exc))
+
+    # --- changing -----------------------------------------------------------------
+
+    def push(
+        self,
+        name: str,
+        file: str | os.PathLike[str],
+        *,
+        force: bool = False,
+        report: events.Report = events.ignore,
+    ) -> PushReport:
+        """Upload `file` as the dataset's object, provided it still is what was last fetched.
+
+        `force` overwrites whatever is there. Afterwards the bytes are in the cache and in
+        place; `file` stays yours. Raises `PushRefusedError` for globs, pins and datasets
+        without `push: true`, and `PushConflictError` if the remote changed.
+        """
+        with _running(Ask(report=report)) as run:
+            return push(self._line(name, Ask(), run), Path(file), force=force)
+
+    def invalidate(self, name: str) -> int:
+        """Forget the dataset's stored bytes; the next sync downloads all of it. Return the count.
+
+        Files in place stay until the new ones are there.
+        """
+        return self.invalidate_glob(name, "**")
+
+    def invalidate_glob(self, name: str, pattern: str = "**") -> int:
+        """Forget the stored bytes of the dataset's files that match `pattern`; return the count.
+
+        Patterns are those of `exclude`: without `/` they match the base name at any depth.
+        """
+        with _running(Ask()) as run:
+            return self._line(name, Ask(), run).invalidate(pattern)
+
+    # --- behind it ----------------------------------------------------------------
+
+    def _each(
+        self,
+        names: Sequence[str],
+        ask: Ask,
+        action: Callable[[Line], T],
+        failed: Callable[[str, DatacachalogError], T],
+    ) -> list[T]:
+        """Walk the line for each dataset, many at once; an error becomes that one's result."""
+        with _running(ask) as run:
+            lines = [self._line(name, ask, run) for name in names or self.datasets]
+            results: dict[str, T] = {}
+
+            def walk(line: Line) -> None:
+                try:
+                    result = action(line)
+                except DatacachalogError as exc:
+                    result = failed(line.dataset.name, exc)
+                if isinstance(result, Outcome):
+                    run.report(_finished(result))
+                results[line.dataset.name] = result
+
+            if len(lines) == 1:
+                walk(lines[0])
+            else:
+                with Pool(min(run.pool.size, len(lines) or 1), run.cancel) as walkers:
+                    walkers.each(walk, lines)
+            return [results[line.dataset.name] for line in lines]
+
+    def _line(self, name: str, ask: Ask, run: Run) -> Line:
+        dataset = self._dataset(name)
+        storage = self.storage_of(dataset)
+        root = landing(dataset, self.data).as_posix()
+        pin, key = dataset.pin, name
+        if ask.pin is not None:
+            pin = _settled(ask.pin, storage, ask)
+            key, root = f"{name}@{_slug(pin)}", f"{root}@{_slug(pin)}"
+        folder = self._folder(root)
+        return Line(
+            dataset=dataset,
+            pin=pin,
+            key=key,
+            root=root,
+            storage=storage,
+            disk=Disk(folder, self.store, storage.endpoint),
+            states=self._states,
+            policy=ask.policy,
+            run=run,
+            lock_path=str(self._states.path(key).with_suffix(".lock")),
+            folder_at=self._folder,
+        )
+
+    def _dataset(self, name: str) -> Dataset:
+        try:
+            return self.datasets[name]
+        except KeyError:
+            known = ", ".join(f"'{n}'" for n in list(self.datasets)[:5]) or "none"
+            hint = did_you_mean(name, self.datasets) or f"the catalog has {known}"
+            raise DatasetNotFoundError(f"no dataset '{name}'", hint=hint) from None
+
+    def _folder(self, root: str) -> Folder:
+        return Folder(str(self.root / root), _LINKS[self.cache.link], self.store.mode)
+
+    def storage_of(self, dataset: Dataset) -> Storage:
+        """Return the storage of a dataset, one per process, scheme and settings."""
+        source = dataset.sources[0]
+        key = (os.getpid(), uri.scheme_of(source), dataset.storage)
+        with self._mutex:
+            storage = self._storages.get(key)
+            if storage is None:
+                settings = self._settings.get(dataset.storage or "", StorageSettings())
+                storage = self._storages[key] = self._open_storage(source, settings)
+            return storage
+
+
+def load_catalog(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Catalog:
+    """Return the catalog at `path`, or the one discovered from the current folder.
+
+    `path` may also be the name of one in `.datacachalog/catalogs/`. Asks no network.
+    Raises `CatalogNotFoundError`, or `InvalidCatalogError` with all problems at once.
+    """
+    loaded = load(find_catalog(path), environ=os.environ)
+    return Catalog(
+        loaded.datasets.values(),
+        root=loaded.root,
+        cache_dir=cache_dir,
+        storages=loaded.storages,
+        data=loaded.data,
+        cache=loaded.cache,
+        name=loaded.name,
+        file=loaded.path,
+    )
+
+
+def get(
+    source: str,
+    dest: str | os.PathLike[str] | None = None,
+    *,
+    catalog: Catalog | None = None,
+    jobs: int | None = None,
+    report: events.Report = events.ignore,
+) -> OneOrMany:
+    """Download what `source` names to `dest`, without a dataset; return the path or paths.
+
+    One object goes to the file `dest`, or into it if it is a folder (default: the current
+    one); a glob goes into the folder `dest`. Files are the caller's own, writable copies;
+    one that is there already with other bytes is an error.
+    """
+    dataset = Dataset(name="get", source=source)
+    target = Target.of(dataset, dest)
+    owner = catalog or Catalog()
+    dataset = dataset.with_resolved_paths(Path.cwd())
+    with _running(Ask(jobs=jobs, report=report)) as run:
+        return retrieve(dataset, target, owner.storage_of(dataset), owner.store, run)
+
+
+@contextmanager
+def _running(ask: Ask) -> Iterator[Run]:
+    """Provide what all transfers of one call share; clean up after Ctrl-C."""
+    jobs = max(1, min(MAX_JOBS, ask.jobs or DEFAULT_JOBS))
+    cancel = Cancel()
+    with Pool(jobs, cancel) as pool:
+        run = Run(pool, Valve(jobs), cancel, ask.report)
+        try:
+            yield run
+        except KeyboardInterrupt:
+            cancel.set()
+            pool.join(1.0)
+            run.discard_temps()
+            raise
+
+
+def _settled(pin: Pin, storage: Storage, ask: Ask) -> Pin:
+    """Turn a duration into the instant it means now, by the server's clock."""
+    if not isinstance(pin, Ago):
+        return pin
+    now = datetime.now(UTC) if ask.offline else storage.now()
+    return AsOf(now.replace(microsecond=0) - pin.delta)
+
+
+def _slug(pin: Pin) -> str:
+    """Return the part of a folder's name that says which pin it holds; injective."""
+    match pin:
+        case AsOf():
+            return pin.slug
+        case VersionId(version_id):
+            if re.fullmatch(r"[A-Za-z0-9._-]{1,128}", version_id):
+                return f"v-{version_id}"
+            return f"v~{blake3(version_id.encode()).hexdigest()[:32]}"
+        case _:
+            return str(pin)
+
+
+def _cache_root(explicit: str | os.PathLike[str] | None, settings: CacheSettings) -> Path:
+    if explicit is not None:
+        return Path(os.path.abspath(os.path.expanduser(explicit)))
+    return cache_dir(settings.dir, os.environ)
+
+
+def _finished(outcome: Outcome) -> events.DatasetFinished:
+    return events.DatasetFinished(
+        dataset=outcome.name,
+        downloaded=outcome.downloaded,
+        downloaded_bytes=outcome.downloaded_bytes,
+        linked=outcome.linked,
+        hits=outcome.hits,
+        dropped=outcome.dropped,
+        total_bytes=outcome.total_bytes,
+        error=outcome.error,
+    )
+
+
+def _failed(name: str, error: DatacachalogError) -> Outcome:
+    return Outcome(name, error=error)
+
+
+def _unknown_status(name: str, error: DatacachalogError) -> DatasetStatus:
+    return DatasetStatus(name, Freshness.ERROR, "", error=error)
+
+
+def _raise_errors(errors: dict[str, DatacachalogError]) -> None:
+    if not errors:
+        return
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    name, first = next(iter(errors.items()))
+    raise PartialFailureError(
+        f"{len(errors)} datasets failed, the others are done; '{name}': {first}",
+        errors,
+        hint="`error.errors` has each dataset's own",
+    )

@@ -1,0 +1,80 @@
+"""Getting one URI to a place of the caller's choice, without a dataset: `dcl get`.
+
+The same line, from resolving to files, but nothing is recorded, and the files are the
+caller's own writable copies. Used by `catalog`.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from datacachalog import uri
+from datacachalog.cache.disk import Disk
+from datacachalog.cache.files import LinkKind
+from datacachalog.cache.placement import Folder
+from datacachalog.cache.store import Store
+from datacachalog.model import Latest, Resolution
+from datacachalog.plan import NOTHING, plan
+from datacachalog.resolve import Policy, resolve
+from datacachalog.retry import retrying
+from datacachalog.settings import umask
+from datacachalog.spec import Dataset
+from datacachalog.storage.protocol import Storage
+from datacachalog.transfer import Run, Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a retrieval lands: a folder, and a file name for a single object."""
+
+    folder: Path
+    name: str | None
+
+    @classmethod
+    def of(cls, dataset: Dataset, dest: str | os.PathLike[str] | None) -> "Target":
+        """Decide as `cp` does: an existing folder or a trailing slash means "into it"."""
+        text = os.fspath(dest) if dest is not None else "."
+        path = Path(os.path.abspath(text))
+        if not dataset.is_single:
+            return cls(path, None)
+        if text.endswith(("/", os.sep)) or path.is_dir():
+            return cls(path, None)
+        return cls(path.parent, path.name)
+
+
+def retrieve(
+    dataset: Dataset, target: Target, storage: Storage, store: Store, run: Run
+) -> Path | list[Path]:
+    """Download what `dataset` names to `target` and return the path, or paths for a glob."""
+    resolution = resolve(
+        dataset,
+        Latest(),
+        storage,
+        previous=None,
+        policy=Policy(),
+        now=datetime.now(UTC),
+        retry=lambda action: retrying(action, cancel=run.cancel, failed=lambda *_: None),
+    )
+    if target.name is not None:
+        resolution = _renamed(resolution, target.name)
+    kinds = (LinkKind.REFLINK, LinkKind.COPY)
+    folder = Folder(str(target.folder), kinds, mode=0o666 & ~umask())
+    disk = Disk(folder, store, storage.endpoint)
+    todo = plan(resolution, NOTHING, disk)
+    Transfer(
+        dataset=uri.unescape(dataset.sources[0]),
+        plan=todo,
+        storage=storage,
+        disk=disk,
+        run=run,
+        demand=lambda _: (),
+        before=NOTHING,
+    ).execute()
+    paths = [Path(folder.path(obj.relpath)) for obj in resolution.objects]
+    return paths[0] if dataset.is_single else paths
+
+
+def _renamed(resolution: Resolution, name: str) -> Resolution:
+    (obj,) = resolution.objects
+    return replace(resolution, objects=(replace(obj, relpath=name),))

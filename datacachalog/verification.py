@@ -1,0 +1,68 @@
+"""Verifying: hash the files that are in place again, and compare with what was recorded.
+
+Finds what size and modification time cannot: bytes that rotted, or were edited by a tool
+that restores times. Used by `catalog`.
+"""
+
+import os
+
+from datacachalog.cache.state import PlacedFile
+from datacachalog.checksums import Hashes
+from datacachalog.errors import NotFetchedError
+from datacachalog.line import Line
+from datacachalog.outcome import BadFile, Verification
+
+
+def verify(line: Line) -> Verification:
+    """Return the verdict on one dataset; removes stored objects whose bytes are wrong."""
+    state = line.states.read(line.key)
+    if state is None:
+        raise NotFetchedError(
+            f"'{line.dataset.name}' was not fetched yet",
+            hint=f"run `dcl sync {line.dataset.name}`",
+        )
+    bad: list[BadFile] = []
+
+    def check(placed: PlacedFile) -> None:
+        line.run.cancel.check()
+        reason = _why_bad(line, placed)
+        if reason is not None:
+            bad.append(BadFile(placed.object.relpath, reason))
+            _distrust(line, placed)
+
+    line.run.pool.each(check, state.files)
+    return Verification(
+        line.dataset.name,
+        files=len(state.files),
+        size=sum(state.files.size),
+        bad=tuple(sorted(bad, key=lambda b: b.relpath)),
+    )
+
+
+def _why_bad(line: Line, placed: PlacedFile) -> str | None:
+    path = line.disk.folder.path(placed.object.relpath)
+    found = line.disk.look(placed.object.relpath)
+    if found is None:
+        return "missing"
+    if found.size < 0:
+        return "not a file"
+    if found.size != placed.object.size:
+        return f"{found.size} bytes instead of {placed.object.size}"
+    hashes = Hashes(())
+    try:
+        hashes.read(path)
+    except OSError as exc:
+        return f"cannot be read: {os.strerror(exc.errno or 0)}"
+    return None if hashes.blake3 == placed.blake3 else "other bytes than were put there"
+
+
+def _distrust(line: Line, placed: PlacedFile) -> None:
+    fingerprint = placed.object.fingerprint(line.disk.endpoint)
+    stored = line.disk.store.path(fingerprint)
+    hashes = Hashes(())
+    try:
+        hashes.read(stored)
+    except OSError:
+        return
+    if hashes.blake3 != placed.blake3:
+        line.disk.store.discard(fingerprint)
