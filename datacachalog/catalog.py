@@ -24,7 +24,7 @@ from datacachalog.cache.files import LinkKind
 from datacachalog.cache.placement import Folder
 from datacachalog.cache.state import StateFolder
 from datacachalog.cache.store import Store
-from datacachalog.discovery import catalog_in, find_catalog
+from datacachalog.discovery import find_catalog
 from datacachalog.errors import (
     DatacachalogError,
     DatasetNotFoundError,
@@ -146,7 +146,7 @@ class Catalog:
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> "Catalog":
         """Return the catalog that lies in `directory` itself; parents are not searched."""
-        return load_catalog(catalog_in(Path(directory)), cache_dir=cache_dir)
+        return load_catalog(Path(directory), cache_dir=cache_dir)
 
     def __repr__(self) -> str:
         return f"Catalog({str(self.file or self.root)!r}, {len(self.datasets)} datasets)"
@@ -397,7 +397,7 @@ def load_catalog(
     `path` may also be the name of one in `.datacachalog/catalogs/`. Asks no network.
     Raises `CatalogNotFoundError`, or `InvalidCatalogError` with all problems at once.
     """
-    loaded = load(find_catalog(path), environ=os.environ)
+    loaded = load(find_catalog(path, environ=os.environ), environ=os.environ)
     return Catalog(
         loaded.datasets.values(),
         root=loaded.root,

@@ -113,17 +113,24 @@ class AsOf:
 
     @property
     def slug(self) -> str:
-        """Return the instant as a folder-name part: `2024-12-10` for a day's end, else to the µs.
+        """Return the instant as a part of a folder's name, injective.
 
-        >>> AsOf(datetime(2024, 12, 10, 23, 59, 59, 999999, tzinfo=UTC)).slug
-        '2024-12-10'
-        >>> AsOf(datetime(2024, 12, 10, 9, 30, 5, tzinfo=UTC)).slug
-        '2024-12-10T093005Z'
+        The end of a day, minute or second is written as that unit; anything else to the
+        microsecond.
+
+        >>> day = datetime(2024, 12, 10, 23, 59, 59, 999999, tzinfo=UTC)
+        >>> AsOf(day).slug, AsOf(day.replace(hour=9, minute=30)).slug
+        ('2024-12-10', '2024-12-10T0930Z')
+        >>> AsOf(day.replace(second=5)).slug, AsOf(day.replace(second=5, microsecond=0)).slug
+        ('2024-12-10T235905Z', '2024-12-10T235905.000000Z')
         """
-        if (self.at + MICROSECOND).time() == EPOCH.time():
-            return f"{self.at:%Y-%m-%d}"
-        fraction = f".{self.at.microsecond:06d}" if self.at.microsecond else ""
-        return f"{self.at:%Y-%m-%dT%H%M%S}{fraction}Z"
+        if self.at.microsecond != 999_999:
+            return f"{self.at:%Y-%m-%dT%H%M%S.%f}Z"
+        if self.at.second != 59:
+            return f"{self.at:%Y-%m-%dT%H%M%S}Z"
+        if (self.at.hour, self.at.minute) != (23, 59):
+            return f"{self.at:%Y-%m-%dT%H%M}Z"
+        return f"{self.at:%Y-%m-%d}"
 
     def __str__(self) -> str:
         return self.text or self.at.isoformat().replace("+00:00", "Z")
