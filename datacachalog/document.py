@@ -331,8 +331,8 @@ def _start(event: Any) -> Place:
     return Place(mark.line + 1, mark.column + 1)
 
 
-def _short_tag(tag: str) -> str:
-    return tag.replace("tag:yaml.org,2002:", "!!")
+def _short_tag(tag: str | None) -> str:
+    return (tag or "!").replace("tag:yaml.org,2002:", "!!")
 
 
 # Longest first: the first problem text that begins like one of these decides.

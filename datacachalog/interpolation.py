@@ -92,6 +92,6 @@ def _replace(
     faults: list[Fault],
 ) -> None:
     try:
-        container[key] = interpolate(item, environ)  # type: ignore[call-overload]  # its own key
+        container[key] = interpolate(item, environ)  # type: ignore[call-overload, index]  # its own key
     except _ReferenceError as exc:
         faults.append(Fault(exc.message, place, exc.hint))

@@ -15,6 +15,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from datacachalog import document
+from datacachalog.discovery import project_root
 from datacachalog.document import DocumentError, Fault, Place, Table
 from datacachalog.errors import (
     CatalogNotFoundError,
@@ -38,9 +39,6 @@ from datacachalog.spec import (
 )
 from datacachalog.suggest import did_you_mean
 from datacachalog.wording import invalid_value, shown, unknown_key
-
-CATALOGS_FOLDER = (".datacachalog", "catalogs")
-"""Where further catalogs live, below the project root."""
 
 _SECRETS = ("key", "secret", "token")
 _MAIN_ONLY = ("data", "cache")
@@ -85,16 +83,6 @@ def load(path: Path, *, environ: Mapping[str, str]) -> LoadedCatalog:
     finally:
         if was_enabled:
             gc.enable()
-
-
-def project_root(path: Path) -> Path:
-    """Return the folder that a catalog's paths are relative to.
-
-    >>> project_root(Path("/work/.datacachalog/catalogs/core.yaml"))
-    PosixPath('/work')
-    """
-    folder = path.parent
-    return folder.parent.parent if folder.parts[-2:] == CATALOGS_FOLDER else folder
 
 
 @dataclass(slots=True)
