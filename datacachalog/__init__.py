@@ -47,58 +47,80 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where each public name lives: imported when first used (PEP 562), so that `dcl --version`
-# does not pay for pydantic.
-_HOMES = {
-    "catalog": ("Catalog", "get", "load_catalog"),
-    "discovery": ("discover_catalogs",),
-    "errors": (
-        "AccessDeniedError",
-        "CacheError",
-        "CatalogError",
-        "CatalogNotFoundError",
-        "ChecksumMismatchError",
-        "DatacachalogError",
-        "DatasetNotFoundError",
-        "IntegrityError",
-        "InvalidCatalogError",
-        "InvalidPinError",
-        "InvalidValueError",
-        "LocalFileConflictError",
-        "LockError",
-        "MissingExtraError",
-        "NotFetchedError",
-        "ObjectArchivedError",
-        "ObjectChangedError",
-        "ObjectNotFoundError",
-        "OfflineError",
-        "PartialFailureError",
-        "PushConflictError",
-        "PushRefusedError",
-        "ReaderError",
-        "SourceUnreachableError",
-        "StorageError",
-        "ThrottledError",
-        "UnsupportedSchemeError",
-        "VersioningNotSupportedError",
-    ),
-    "model": ("DeleteMarker", "ObjectVersion", "RemoteObject"),
-    "outcome": ("DatasetStatus", "Freshness", "Outcome", "PushReport", "SyncReport"),
-    "spec": ("CacheSettings", "DataSettings", "Dataset", "StorageSettings"),
-}
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
-
-__all__ = [  # noqa: PLE0604 - one table for both
+__all__ = [
+    "AccessDeniedError",
+    "CacheError",
+    "CacheSettings",
+    "Catalog",
+    "CatalogError",
+    "CatalogNotFoundError",
+    "ChecksumMismatchError",
+    "DataSettings",
+    "DatacachalogError",
+    "Dataset",
+    "DatasetNotFoundError",
+    "DatasetStatus",
+    "DeleteMarker",
+    "Freshness",
+    "IntegrityError",
+    "InvalidCatalogError",
+    "InvalidPinError",
+    "InvalidValueError",
+    "LocalFileConflictError",
+    "LockError",
+    "MissingExtraError",
+    "NotFetchedError",
+    "ObjectArchivedError",
+    "ObjectChangedError",
+    "ObjectNotFoundError",
+    "ObjectVersion",
+    "OfflineError",
+    "Outcome",
+    "PartialFailureError",
+    "PushConflictError",
+    "PushRefusedError",
+    "PushReport",
+    "ReaderError",
+    "RemoteObject",
+    "SourceUnreachableError",
+    "StorageError",
+    "StorageSettings",
+    "SyncReport",
+    "ThrottledError",
+    "UnsupportedSchemeError",
+    "VersioningNotSupportedError",
     "__version__",
-    *_HOME,
+    "discover_catalogs",
+    "get",
+    "load_catalog",
 ]
+
+# Where public names live; what is not here is an error. They are imported when first used
+# (PEP 562), so that `dcl --version` does not pay for pydantic.
+_HOMES = {
+    "Catalog": "catalog",
+    "get": "catalog",
+    "load_catalog": "catalog",
+    "discover_catalogs": "discovery",
+    "DeleteMarker": "model",
+    "ObjectVersion": "model",
+    "RemoteObject": "model",
+    "DatasetStatus": "outcome",
+    "Freshness": "outcome",
+    "Outcome": "outcome",
+    "PushReport": "outcome",
+    "SyncReport": "outcome",
+    "CacheSettings": "spec",
+    "DataSettings": "spec",
+    "Dataset": "spec",
+    "StorageSettings": "spec",
+}
 
 
 def __getattr__(name: str) -> object:
-    module = _HOME.get(name)
-    if module is None:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{module}"), name)
+    value: object = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
     globals()[name] = value
     return value
 
