@@ -26,6 +26,7 @@ from datacachalog.errors import (
 from datacachalog.interpolation import interpolate_all
 from datacachalog.spec import (
     FORMAT_VERSION,
+    SECRETS,
     CacheSettings,
     CatalogSpec,
     Dataset,
@@ -40,7 +41,6 @@ from datacachalog.spec import (
 from datacachalog.suggest import did_you_mean
 from datacachalog.wording import invalid_value, shown, unknown_key
 
-_SECRETS = ("key", "secret", "token")
 _MAIN_ONLY = ("data", "cache")
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -233,7 +233,7 @@ class _Loading:
         for name, settings in (file.section("storages") or Table()).items():
             if not isinstance(settings, Table):
                 continue
-            for key in _SECRETS:
+            for key in SECRETS:
                 value = settings.get(key)
                 if value not in (None, "") and "${" not in str(value).replace("$${", ""):
                     variable = f"{name}_{key}".upper().replace("-", "_").replace(".", "_")

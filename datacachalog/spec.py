@@ -44,6 +44,8 @@ _T = TypeVar("_T")
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 FORMAT_VERSION = 1
+SECRETS = ("key", "secret", "token")
+"""What a storage's settings take from the environment only."""
 
 _NAME = re.compile(NAME_PATTERN)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -630,7 +632,7 @@ class CatalogSpec(_Spec):
         examples=[["shared/common.yaml"]],
     )
     data: DataSettings = Field(
-        default_factory=DataSettings, description="Where datasets land in the project."
+        default_factory=DataSettings, description="Where the datasets land, below this file."
     )
     cache: CacheSettings = Field(
         default_factory=CacheSettings, description="The store that projects share."
