@@ -6,26 +6,27 @@ Used by `line`; knows storages and the last state, but neither disk nor plan.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 from blake3 import blake3
 
 from datacachalog import globs, relpath
 from datacachalog.cache.state import State
 from datacachalog.errors import (
+    AccessDeniedError,
     CatalogError,
     ObjectNotFoundError,
     OfflineError,
     SourceUnreachableError,
     VersioningNotSupportedError,
 )
+from datacachalog.history import Snapshot
 from datacachalog.model import (
     Ago,
     AsOf,
-    DeleteMarker,
     Latest,
     Origin,
     Pin,
@@ -90,7 +91,7 @@ def resolve(
     if previous is not None and not policy.refresh and _is_fresh(dataset, pin, previous, now):
         return _from_state(previous, pin)
     try:
-        return _ask(dataset, pin, storage, now, retry)
+        return ask(dataset, pin, storage, now=now, retry=retry)
     except SourceUnreachableError as exc:
         if previous is None or dataset.on_stale == "error":
             raise
@@ -98,25 +99,34 @@ def resolve(
         return replace(_from_state(previous, pin), warnings=(warning,))
 
 
-def _ask(
+def ask(
     dataset: Dataset,
     pin: Pin,
     storage: Storage,
+    *,
     now: datetime,
     retry: Retry,
+    with_versions: bool = False,
 ) -> Resolution:
-    warnings: tuple[str, ...] = ()
+    """Return what `dataset` means under `pin`, from the source itself.
+
+    `with_versions` learns the version ids of what is latest too, where the source has
+    them: what a lock needs, and a plain listing does not tell.
+    """
     is_excluded = globs.excluder(dataset.exclude)
     objects: dict[str, RemoteObject] = {}
+    warnings: tuple[str, ...] = ()
+    why_nothing = None
     for source in dataset.sources:
-        found, why = _look_up(source, pin, storage, retry)
-        warnings += why
-        for obj in found:
+        found = _look_up(source, pin, storage, retry, with_versions=with_versions)
+        warnings += found.warnings
+        why_nothing = found.why_nothing or why_nothing
+        for obj in found.objects:
             if not is_excluded(obj.relpath):
                 objects.setdefault(obj.uri, obj)
     if not objects and not dataset.allow_empty:
         raise ObjectNotFoundError(
-            f"nothing matches {_quoted(dataset.sources)}{_at(pin)}",
+            why_nothing or f"nothing matches {_quoted(dataset.sources)}{_at(pin)}",
             hint="correct the pattern (`**` crosses folders, `*` does not),"
             " or set `allow_empty: true`",
         )
@@ -129,70 +139,94 @@ def _ask(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one source has; `why_nothing` says why it has nothing, where that is known."""
+
+    objects: list[RemoteObject]
+    warnings: tuple[str, ...] = ()
+    why_nothing: str | None = None
+
+
 def _look_up(
-    source: str,
-    pin: Pin,
-    storage: Storage,
-    retry: Retry,
-) -> tuple[list[RemoteObject], tuple[str, ...]]:
+    source: str, pin: Pin, storage: Storage, retry: Retry, *, with_versions: bool
+) -> _Found:
     match pin:
         case AsOf():
             return _as_of(source, pin, storage, retry)
         case VersionId(version_id):
-            return retry(lambda: [_version(source, version_id, storage)]), ()
+            return _Found(retry(lambda: [_version(source, version_id, storage)]))
         case Ago(delta):
             at = storage.now().replace(microsecond=0) - delta
-            return _as_of(source, AsOf(at, str(pin)), storage, retry)
+            return _as_of(source, AsOf(at, f"{pin} ago"), storage, retry)
+        case Latest() if with_versions and globs.is_glob(source):
+            return _latest_versions(source, storage, retry)
         case Latest():
-            return retry(lambda: list(storage.scan(source))), ()
+            return _Found(retry(lambda: list(storage.scan(source))))
 
 
-def _as_of(
+def _latest_versions(source: str, storage: Storage, retry: Retry) -> _Found:
+    try:
+        return _Found(retry(lambda: list(Snapshot(None).pick(storage.versions(source)))))
+    except VersioningNotSupportedError:
+        return _Found(retry(lambda: list(storage.scan(source))))
+    except AccessDeniedError as exc:
+        warning = f"{exc}; '{source}' is held by ETags, which cannot bring old bytes back"
+        return _Found(retry(lambda: list(storage.scan(source))), (warning,))
+
+
+def _as_of(source: str, pin: AsOf, storage: Storage, retry: Retry) -> _Found:
+    snapshot = Snapshot(pin.at)
+    try:
+        found = retry(lambda: list(snapshot.pick(storage.versions(source))))
+    except VersioningNotSupportedError as exc:
+        return _unchanged_since(source, pin, storage, retry, exc)
+    if not found and snapshot.first is not None:
+        return _Found([], why_nothing=_nothing_yet(source, pin, snapshot.first))
+    return _Found(found, _doubts(pin, storage))
+
+
+def _nothing_yet(source: str, pin: AsOf, first: datetime) -> str:
+    if first > pin.at:
+        return f"'{source}' had nothing as of {pin}: its first version appeared on {_time(first)}"
+    return f"'{source}' had nothing as of {pin}: all that was there had been deleted"
+
+
+def _unchanged_since(
     source: str,
     pin: AsOf,
     storage: Storage,
     retry: Retry,
-) -> tuple[list[RemoteObject], tuple[str, ...]]:
-    try:
-        return retry(lambda: list(_pick_each(storage.versions(source), pin.at))), ()
-    except VersioningNotSupportedError as exc:
-        # Without history the present is all there is: it holds if nothing is younger.
-        found = retry(lambda: list(storage.scan(source)))
-        younger = max((o for o in found if o.modified > pin.at), key=_age, default=None)
-        if younger is not None:
-            raise VersioningNotSupportedError(
-                f"'{younger.uri}' changed on {younger.modified:%Y-%m-%d %H:%M:%S}Z, after {pin},"
-                " and its source keeps no history",
-                hint="remove `as_of`, or turn on versioning for the bucket from now on",
-            ) from exc
-        if not globs.is_glob(source):
-            return found, ()
-        return found, (f"'{source}' keeps no history: files deleted since {pin} cannot be seen",)
+    exc: VersioningNotSupportedError,
+) -> _Found:
+    """Return the present of a source without history, if nothing in it is younger than the pin."""
+    found = retry(lambda: list(storage.scan(source)))
+    youngest = max(found, key=lambda obj: obj.modified, default=None)
+    if youngest is not None and youngest.modified > pin.at:
+        raise VersioningNotSupportedError(
+            f"'{youngest.uri}' changed on {_time(youngest.modified)}, after {pin},"
+            " and its source keeps no history",
+            hint="remove `as_of`; to have a history from now on, turn on the bucket's versioning",
+        ) from exc
+    if not globs.is_glob(source):
+        return _Found(found)
+    return _Found(
+        found, (f"'{source}' keeps no history: files deleted since {pin} cannot be seen",)
+    )
 
 
-def _age(obj: RemoteObject) -> datetime:
-    return obj.modified
+def _doubts(pin: AsOf, storage: Storage) -> tuple[str, ...]:
+    """Return a warning if the past that was asked for can still change."""
+    if datetime.now(UTC) - pin.at > 2 * SETTLED or storage.now() - pin.at > SETTLED:
+        return ()
+    return (
+        f"{pin} is less than a day ago: multipart uploads begun before then may still appear;"
+        " `dcl lock` holds what is there now",
+    )
 
 
-def _pick_each(
-    history: Iterable[RemoteObject | DeleteMarker], at: datetime
-) -> Iterator[RemoteObject]:
-    for _, versions in groupby(history, key=lambda v: v.uri):
-        found = pick_as_of(versions, at)
-        if found is not None:
-            yield found
-
-
-def pick_as_of(history: Iterable[RemoteObject | DeleteMarker], at: datetime) -> RemoteObject | None:
-    """Return the object that was current at `at`, or None if there was none.
-
-    `history` is one key's, newest first, as S3 lists it. A delete marker counts: a key
-    deleted before `at` and not rewritten since is absent.
-    """
-    for version in history:
-        if version.modified <= at:
-            return version if isinstance(version, RemoteObject) else None
-    return None
+def _time(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def _version(source: str, version_id: str, storage: Storage) -> RemoteObject:
