@@ -7,7 +7,7 @@ nothing else in the command line catches what it cannot handle.
 import os
 import traceback
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from datacachalog.cli import exits
 from datacachalog.cli.commands import GROUPS
@@ -20,6 +20,9 @@ from datacachalog.errors import (
     PartialFailureError,
     UnsupportedSchemeError,
 )
+
+if TYPE_CHECKING:
+    from datacachalog.cli.options import Globals
 
 _REPORT_AT = "run it again with `-v` for the traceback, and please report it"
 
@@ -59,10 +62,18 @@ def run(argv: Sequence[str], stdout: TextIO, stderr: TextIO) -> int:
 
 def _dispatch(argv: Sequence[str], terminal: Terminal) -> int:
     words = arrange(argv)
-    if not words or words[0] in GROUPS and len(words) == 1:
+    if not words or (len(words) == 1 and words[0] in GROUPS):
         terminal.data(overview(words, terminal))
         return exits.DONE
     call = parse(words, terminal)
+    options: Globals | None = call.kwargs.get("options")
+    if options is not None:
+        terminal.configure(
+            color=options.color,
+            quiet=options.quiet,
+            verbose=options.verbose,
+            progress=not options.no_progress,
+        )
     code: int | None = call.function(*call.args, **call.kwargs)
     return exits.DONE if code is None else code
 

@@ -69,20 +69,25 @@ class Formatter:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
-    def render_usage(self, console: "Console", _: "ConsoleOptions", usage: Any) -> None:
+    # The protocol names its parameters, `options` among them.
+    # ruff: noqa: ARG002
+
+    def render_usage(self, console: "Console", options: "ConsoleOptions", usage: Any) -> None:
         """Show the usage line."""
         manual = Manual(self._stream)
         manual.usage(_plain(usage, console).removeprefix("Usage:").strip())
         self._show(manual)
 
-    def render_description(self, console: "Console", _: "ConsoleOptions", description: Any) -> None:
+    def render_description(
+        self, console: "Console", options: "ConsoleOptions", description: Any
+    ) -> None:
         """Show the command's docstring."""
         manual = Manual(self._stream)
         if text := _plain(description, console):
             manual.text(text)
         self._show(manual)
 
-    def __call__(self, console: "Console", _: "ConsoleOptions", panel: "HelpPanel") -> None:
+    def __call__(self, console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
         """Show one group of arguments, options or commands."""
         if panel.entries:
             manual = Manual(self._stream)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def read_catalog(reference: str | None) -> LoadedCatalog:
     """Return the catalog at a path, of a name, or (None) the nearest; asks no network."""
-    return load(find_catalog(reference), environ=os.environ)
+    return load(find_catalog(reference, environ=os.environ), environ=os.environ)
 
 
 def pick(catalog: LoadedCatalog, names: Iterable[str]) -> list[Dataset]:

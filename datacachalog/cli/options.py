@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 from datacachalog.cli import commands
 from datacachalog.cli.commands import Option
 from datacachalog.cli.opening import complete_names
+from datacachalog.cli.streams import Terminal
 from datacachalog.settings import DEFAULT_JOBS, MAX_JOBS
 
 _GLOBAL = Group("Options of every command", sort_key=9)
@@ -43,6 +44,9 @@ class Globals:
 
 Options = Annotated[Globals, Parameter(name="*")]
 DEFAULTS = Globals()
+
+Here = Annotated[Terminal, Parameter(parse=False)]
+"""The terminal, which `words` hands to every command."""
 
 Names = Annotated[
     str, Parameter(name="NAME", completer=complete_names, help="Datasets; left out, all of them")

@@ -9,7 +9,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from datacachalog.cli.visible import visible
@@ -30,14 +31,44 @@ class Stream:
         dumb = environ.get("TERM") == "dumb"
         self.is_live = self.is_terminal and not dumb and environ.get("CI", "") in _OFF
         self.has_color = _has_color(color, environ, default=self.is_terminal and not dumb)
-        self.width = _width(file, environ) if self.is_terminal else None
+        self._columns = environ.get("COLUMNS", "")
+        self.width = self.measure() if self.is_terminal else None
+        self._held: list[str] | None = None
         if isinstance(file, io.TextIOWrapper):
             # UTF-8 has no lone surrogates and ASCII has next to nothing: neither may crash us.
             file.reconfigure(errors="backslashreplace")
 
     def line(self, text: str = "") -> None:
         """Write one line; the text is the caller's own or passed `visible` already."""
-        self.file.write(f"{text}\n")
+        self.write(f"{text}\n")
+
+    def write(self, text: str) -> None:
+        """Write text as it is."""
+        if self._held is None:
+            self.file.write(text)
+        else:
+            self._held.append(text)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Write all that the body writes in one go, so that a redrawn screen does not flicker."""
+        held: list[str] = []
+        self._held = held
+        try:
+            yield
+        finally:
+            self._held = None
+            self.file.write("".join(held))
+            self.file.flush()
+
+    def measure(self) -> int:
+        """Return the terminal's width in cells as it is now."""
+        if self._columns.isdigit() and int(self._columns) > 0:
+            return int(self._columns)
+        try:
+            return os.get_terminal_size(self.file.fileno()).columns or DEFAULT_WIDTH
+        except (OSError, ValueError):
+            return DEFAULT_WIDTH
 
     def path(self, path: str | os.PathLike[str]) -> None:
         """Write a path as a line: for a program exactly its bytes, for a person `visible`."""
@@ -149,13 +180,3 @@ def _has_color(choice: str, environ: Mapping[str, str], *, default: bool) -> boo
     if environ.get("FORCE_COLOR", "") not in _OFF:
         return True
     return default
-
-
-def _width(file: TextIO, environ: Mapping[str, str]) -> int:
-    columns = environ.get("COLUMNS", "")
-    if columns.isdigit() and int(columns) > 0:
-        return int(columns)
-    try:
-        return os.get_terminal_size(file.fileno()).columns or DEFAULT_WIDTH
-    except (OSError, ValueError):
-        return DEFAULT_WIDTH

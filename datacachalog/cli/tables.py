@@ -37,7 +37,12 @@ class Cell(NamedTuple):
 
 
 def render(
-    stream: Stream, columns: Sequence[Column], rows: Sequence[Sequence[str | Cell]]
+    stream: Stream,
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str | Cell]],
+    *,
+    has_head: bool = True,
+    indent: int = 0,
 ) -> list[str]:
     """Return the table as lines without trailing blanks.
 
@@ -52,9 +57,10 @@ def render(
         for i in shown
     }
     if stream.width is not None:
-        _fit(widths, columns, stream.width)
-    head = [Cell(column.title, "dim") for column in columns]
-    return [_line(stream, columns, widths, row) for row in [head, *cells]]
+        _fit(widths, columns, stream.width - indent)
+    if has_head:
+        cells.insert(0, [Cell(column.title, "dim") for column in columns])
+    return [" " * indent + _line(stream, columns, widths, row) for row in cells]
 
 
 def _visible_cell(value: str | Cell) -> Cell:

@@ -125,24 +125,25 @@ def build_app(terminal: Terminal) -> "App":
     """Return the cyclopts application: every command by name, none of them imported."""
     from cyclopts import App, Group
 
-    style = {
-        "help_flags": ("--help", "-h"),
-        "version_flags": (),
-        "help_formatter": Formatter(terminal.out),
-        "help_format": "plaintext",
-        "group_arguments": Group("Arguments", sort_key=1),
-        "group_parameters": Group("Options", sort_key=2),
-        "group_commands": Group("Commands", sort_key=0),
-    }
-    app = App(name="dcl", version=__version__, **style)
-    groups = {name: App(name=name, help=summary, **style) for name, summary in GROUPS.items()}
+    def new_app(name: str, **more: Any) -> App:
+        return App(
+            name=name,
+            help_flags=("--help", "-h"),
+            version_flags=(),
+            help_formatter=Formatter(terminal.out),
+            help_format="plaintext",
+            group_arguments=Group("Arguments", sort_key=1),
+            group_parameters=Group("Options", sort_key=2),
+            **more,
+        )
+
+    app = new_app("dcl", version=__version__)
+    groups = {name: new_app(name, help=summary) for name, summary in GROUPS.items()}
     for group in groups.values():
         app.command(group)
     for command in COMMANDS:
-        group, _, name = command.name.rpartition(" ")
-        (groups[group] if group else app).command(
-            command.target, name=name, help_flags=("--help", "-h"), version_flags=()
-        )
+        parent, _, name = command.name.rpartition(" ")
+        (groups[parent] if parent else app).command(command.target, name=name)
     return app
 
 

@@ -1,0 +1,113 @@
+"""Commands about the shared cache of this machine: cache dir, stats, prune, clear."""
+
+import os
+from datetime import UTC, datetime
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from datacachalog.cache.eviction import evict
+from datacachalog.cache.store import Store
+from datacachalog.cli import exits
+from datacachalog.cli.opening import read_catalog
+from datacachalog.cli.options import DEFAULTS, Globals, Here, Json, Options
+from datacachalog.cli.sentences import plural
+from datacachalog.cli.words import UsageError
+from datacachalog.errors import CatalogNotFoundError
+from datacachalog.settings import cache_dir
+from datacachalog.spec import CacheSettings
+from datacachalog.units import format_size, parse_duration, parse_size
+
+
+def _settings(options: Globals) -> CacheSettings:
+    """Return the cache settings of the catalog, or the defaults where there is none."""
+    try:
+        return read_catalog(options.catalog).cache
+    except CatalogNotFoundError:
+        if options.catalog is not None:
+            raise
+        return CacheSettings()
+
+
+def _store(options: Globals) -> Store:
+    return Store(cache_dir(_settings(options).dir, os.environ))
+
+
+def directory(*, json: Json = False, options: Options = DEFAULTS, terminal: Here) -> int:
+    """Print the cache folder."""
+    root = _store(options).root
+    if json:
+        terminal.document("cache", {"path": str(root)})
+    else:
+        terminal.out.path(root)
+    return exits.DONE
+
+
+def stats(*, json: Json = False, options: Options = DEFAULTS, terminal: Here) -> int:
+    """Count what the cache holds."""
+    store = _store(options)
+    found = store.stats()
+    if json:
+        body = {
+            "path": str(store.root),
+            "objects": found.objects,
+            "size": found.size,
+            "temporary": found.temporary,
+        }
+        terminal.document("cache", body)
+        return exits.DONE
+    text = f"{plural(found.objects, 'object')}, {format_size(found.size)}"
+    if found.temporary:
+        text += f", and {format_size(found.temporary)} of downloads under way"
+    terminal.data([text])
+    return exits.DONE
+
+
+def prune(
+    *,
+    max_size: Annotated[
+        str | None,
+        Parameter(name="--max-size", metavar="SIZE", help="Keep at most this much: 50 GB"),
+    ] = None,
+    unused_for: Annotated[
+        str | None,
+        Parameter(name="--unused-for", metavar="TIME", help="Remove what nobody used for: 30 days"),
+    ] = None,
+    json: Json = False,
+    options: Options = DEFAULTS,
+    terminal: Here,
+) -> int:
+    """Remove what was not used lately.
+
+    The least recently used objects go first. Without options, the catalog's
+    `cache: {max_size: ...}` counts. Files in `data/` stay.
+    """
+    settings = _settings(options)
+    limit = settings.max_size if max_size is None else parse_size(max_size)
+    age = None if unused_for is None else parse_duration(unused_for)
+    if limit is None and age is None:
+        raise UsageError(
+            "`dcl cache prune` needs a limit", hint="run `dcl cache prune --unused-for '30 days'`"
+        )
+    store = Store(cache_dir(settings.dir, os.environ))
+    gone = evict(store, max_size=limit, unused_for=age, now=datetime.now(UTC))
+    _tell(gone.objects, gone.size, store, terminal, json=json)
+    return exits.DONE
+
+
+def clear(*, json: Json = False, options: Options = DEFAULTS, terminal: Here) -> int:
+    """Remove everything from the cache.
+
+    Files in `data/` stay: they are links or copies of their own.
+    """
+    store = _store(options)
+    gone = store.clear()
+    _tell(gone.objects, gone.size, store, terminal, json=json)
+    return exits.DONE
+
+
+def _tell(objects: int, size: int, store: Store, terminal: Here, *, json: bool) -> None:
+    if json:
+        body = {"path": str(store.root), "removed": {"objects": objects, "size": size}}
+        terminal.document("cache", body)
+    terminal.note(f"{plural(objects, 'object')} removed ({format_size(size)})")

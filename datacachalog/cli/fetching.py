@@ -1,0 +1,216 @@
+"""Commands that bring data here: sync, fetch, path, get."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from datacachalog.catalog import Catalog, load_catalog
+from datacachalog.catalog import get as get_uri
+from datacachalog.cli import exits
+from datacachalog.cli.documents import as_list, paths_document, report_document
+from datacachalog.cli.options import (
+    DEFAULTS,
+    AsOf,
+    DryRun,
+    Here,
+    Jobs,
+    Json,
+    Name,
+    Names,
+    Offline,
+    Options,
+    Refresh,
+    SomeNames,
+    VersionId,
+)
+from datacachalog.cli.plans import show_plans
+from datacachalog.cli.progress import watch
+from datacachalog.cli.sentences import tell_run
+from datacachalog.cli.streams import Terminal
+from datacachalog.cli.words import UsageError
+from datacachalog.model import AsOf as AsOfPin
+from datacachalog.outcome import Outcome, SyncReport
+
+
+def sync(
+    *names: Names,
+    dry_run: DryRun = False,
+    refresh: Refresh = False,
+    offline: Offline = False,
+    as_of: AsOf = None,
+    version_id: VersionId = None,
+    jobs: Jobs = None,
+    json: Json = False,
+    options: Options = DEFAULTS,
+    terminal: Here,
+) -> int:
+    """Bring datasets up to date on disk.
+
+    Downloads what is new or changed, links what the cache has, and removes what vanished at
+    the source, unless it was edited here. With --as-of or --version-id the data lands beside
+    what is in place.
+    """
+    asked = Asked(as_of, version_id, refresh=refresh, offline=offline, jobs=jobs, dry_run=dry_run)
+    catalog = load_catalog(options.catalog)
+    result = _bring(catalog, names, asked, terminal)
+    if dry_run:
+        return _show_dry_run(result, terminal, json=json)
+    if json:
+        terminal.document("sync", report_document(result, dry_run=False))
+    return _close(result, terminal)
+
+
+def fetch(
+    *names: SomeNames,
+    everything: Annotated[
+        bool, Parameter(name="--all", negative=(), help="All datasets of the catalog")
+    ] = False,
+    dry_run: DryRun = False,
+    refresh: Refresh = False,
+    offline: Offline = False,
+    as_of: AsOf = None,
+    version_id: VersionId = None,
+    jobs: Jobs = None,
+    json: Json = False,
+    options: Options = DEFAULTS,
+    terminal: Here,
+) -> int:
+    """Bring datasets up to date, print their paths.
+
+    Standard output gets the path of each file, one a line, and nothing else:
+
+        python train.py "$(dcl fetch customers)"
+    """
+    if bool(names) == everything:
+        raise UsageError(
+            "`dcl fetch` needs the names of datasets, or `--all`", hint="see `dcl list`"
+        )
+    asked = Asked(as_of, version_id, refresh=refresh, offline=offline, jobs=jobs, dry_run=dry_run)
+    catalog = load_catalog(options.catalog)
+    result = _bring(catalog, names, asked, terminal)
+    if dry_run:
+        return _show_dry_run(result, terminal, json=json)
+    paths = {o.name: _paths(catalog, o, asked) for o in result.outcomes if o.error is None}
+    if json:
+        body = {**report_document(result, dry_run=False), "paths": paths_document(paths)}
+        terminal.document("fetch", body)
+    else:
+        for found in paths.values():
+            for path in as_list(found):
+                terminal.out.path(path)
+    return _close(result, terminal)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How the person wants a run of sync or fetch."""
+
+    as_of: str | None
+    version_id: str | None
+    refresh: bool
+    offline: bool
+    jobs: int | None
+    dry_run: bool
+
+
+def _bring(catalog: Catalog, names: Sequence[str], asked: Asked, terminal: Terminal) -> SyncReport:
+    wanted = tuple(dict.fromkeys(names)) or tuple(catalog.datasets)
+    if asked.version_id is not None and len(wanted) != 1:
+        raise UsageError(
+            f"`--version-id` is of one dataset, not of {len(wanted)}",
+            hint="name the dataset it belongs to",
+        )
+    if not wanted:
+        terminal.note("the catalog has no datasets; `dcl add NAME URI` adds one")
+        return SyncReport((), 0.0)
+    with watch(terminal, len(wanted)) as report:
+        return catalog.sync(
+            *wanted,
+            as_of=asked.as_of,
+            version_id=asked.version_id,
+            refresh=asked.refresh,
+            offline=asked.offline,
+            jobs=asked.jobs,
+            dry_run=asked.dry_run,
+            check=False,
+            report=report,
+        )
+
+
+def _paths(catalog: Catalog, outcome: Outcome, asked: Asked) -> Path | list[Path]:
+    """Return where a dataset that was just brought here lies."""
+    if (asked.as_of, asked.version_id) == (None, None) or outcome.plan is None:
+        return catalog.path(outcome.name)
+    # A duration became an instant on the way; the plan knows which.
+    pin = outcome.plan.resolution.pin
+    if isinstance(pin, AsOfPin):
+        return catalog.fetch(outcome.name, as_of=pin.at, offline=True)
+    return catalog.fetch(outcome.name, version_id=asked.version_id, offline=True)
+
+
+def _show_dry_run(result: SyncReport, terminal: Terminal, *, json: bool) -> int:
+    if json:
+        terminal.document("plan", report_document(result, dry_run=True))
+    else:
+        show_plans(result, terminal)
+    _show_errors(result, terminal)
+    return exits.FAILED if result.errors else exits.DONE
+
+
+def _close(result: SyncReport, terminal: Terminal) -> int:
+    """Say what went wrong, and in one line what was done."""
+    _show_errors(result, terminal)
+    if result.outcomes:
+        terminal.note(tell_run(result))
+    return exits.FAILED if result.errors else exits.DONE
+
+
+def _show_errors(result: SyncReport, terminal: Terminal) -> None:
+    for name, error in result.errors.items():
+        terminal.error(f"{name}: {error}", error.hint)
+
+
+def path(name: Name, /, *, json: Json = False, options: Options = DEFAULTS, terminal: Here) -> int:
+    """Print where a fetched dataset lies.
+
+    One path a line, as of the last sync. Asks neither network nor source.
+    """
+    found = load_catalog(options.catalog).path(name)
+    if json:
+        terminal.document("paths", {"datasets": paths_document({name: found})})
+    else:
+        for each in as_list(found):
+            terminal.out.path(each)
+    return exits.DONE
+
+
+def get(
+    source: Annotated[str, Parameter(name="URI", help="One object, or a glob in quotes")],
+    dest: Annotated[
+        str | None,
+        Parameter(name="DEST", help="A file, or a folder; the current one if left out"),
+    ] = None,
+    /,
+    *,
+    jobs: Jobs = None,
+    json: Json = False,
+    options: Options = DEFAULTS,
+    terminal: Here,
+) -> int:
+    """Fetch a URI that no catalog names.
+
+    The files are your own copies; nothing is recorded. A catalog is not needed: --catalog
+    only says whose cache folder to use.
+    """
+    catalog = load_catalog(options.catalog) if options.catalog else None
+    with watch(terminal, 1) as report:
+        found = get_uri(source, dest, catalog=catalog, jobs=jobs, report=report)
+    if json:
+        terminal.document("get", {"uri": source, "paths": [str(p) for p in as_list(found)]})
+    else:
+        for each in as_list(found):
+            terminal.out.path(each)
+    return exits.DONE

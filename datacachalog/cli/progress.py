@@ -1,0 +1,128 @@
+"""Progress on standard error while worker threads run: bars on a terminal, lines elsewhere.
+
+A worker pays one append to a deque per event. One thread drains it, ten times a second,
+and is the only one that counts and draws.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from rich.cells import cell_len
+
+from datacachalog.cli.sentences import tell_dataset
+from datacachalog.cli.streams import Stream, Terminal
+from datacachalog.cli.tally import FINE, PLAIN, Tally
+from datacachalog.events import DatasetFinished, Event, Report, Retrying, Warned, ignore
+
+_INTERVAL = 0.1
+
+
+@contextmanager
+def watch(terminal: Terminal, datasets: int) -> Iterator[Report]:
+    """Give a `report` that shows how a run over so many datasets goes, as the streams allow."""
+    if terminal.quiet:
+        yield ignore
+    elif terminal.progress and terminal.err.is_live:
+        with Bars(terminal, datasets).drawn() as report:
+            yield report
+    else:
+        yield Lines(terminal)
+
+
+class Lines:
+    """A `report` that writes a line for each dataset that is done, each retry and warning."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        """Write the event's line, if it has one."""
+        if isinstance(event, DatasetFinished | Retrying | Warned):
+            with self._lock:
+                _tell(event, self._terminal)
+
+
+def _tell(event: Event, terminal: Terminal) -> None:
+    match event:
+        case DatasetFinished():
+            terminal.note(f"{event.dataset}: {tell_dataset(event)}")
+        case Retrying():
+            terminal.note(f"{event.dataset}: {event.error}; trying again in {event.delay:.1f} s")
+        case Warned():
+            terminal.warn(f"{event.dataset}: {event.message}", event.hint)
+
+
+class Bars:
+    """Bars at the bottom of a terminal; what is worth a line appears above them."""
+
+    def __init__(self, terminal: Terminal, datasets: int) -> None:
+        self._terminal = terminal
+        self._stream = terminal.err
+        self._events: deque[Event] = deque()
+        self._tally = Tally(datasets)
+        self._stop = threading.Event()
+        self._drawn: list[int] = []  # cells of each line that stands on the screen
+        self._bar = FINE if _can_write(self._stream, FINE.done + FINE.rest) else PLAIN
+
+    @contextmanager
+    def drawn(self) -> Iterator[Report]:
+        """Draw in a thread of its own while the body runs; give the `report` to fill it."""
+        painter = threading.Thread(target=self._paint_until_stopped, name="progress", daemon=True)
+        painter.start()
+        try:
+            yield self._events.append
+        finally:
+            self._stop.set()
+            painter.join()
+            self._clear()
+
+    def _paint_until_stopped(self) -> None:
+        # A terminal that is gone takes its bars with it; the run goes on.
+        with suppress(OSError):
+            while not self._stop.wait(_INTERVAL):
+                with self._stream.at_once():
+                    self._erase()
+                    self._take_events()
+                    self._draw()
+
+    def _clear(self) -> None:
+        with suppress(OSError), self._stream.at_once():
+            self._erase()
+            self._take_events()
+
+    def _take_events(self) -> None:
+        """Count what came in, and write what is worth a line above the bars."""
+        for _ in range(len(self._events)):
+            event = self._events.popleft()
+            self._tally.add(event)
+            if isinstance(event, Retrying | Warned) or (
+                isinstance(event, DatasetFinished) and self._terminal.verbose
+            ):
+                _tell(event, self._terminal)
+
+    def _draw(self) -> None:
+        self._tally.sample(time.monotonic())
+        lines = self._tally.frame(self._stream.measure(), self._bar)
+        self._drawn = [cell_len(line) for line in lines]
+        for line in lines:
+            self._stream.line(line)
+
+    def _erase(self) -> None:
+        """Take the bars off the screen, also where a narrower window has wrapped them."""
+        width = self._stream.measure()
+        rows = sum(max(1, -(-cells // width)) for cells in self._drawn)
+        self._drawn = []
+        if rows:
+            self._stream.write(f"\x1b[{rows}A\r\x1b[J")
+
+
+def _can_write(stream: Stream, text: str) -> bool:
+    try:
+        text.encode(getattr(stream.file, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
