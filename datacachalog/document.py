@@ -368,6 +368,8 @@ def _syntax_fault(exc: yaml.MarkedYAMLError, text: str) -> Fault:
         return _bad_start(text, place)
     for begin, message, hint in _SYNTAX:
         if problem.startswith(begin):
+            if place and re.search(r"[^\"']\$\{", _line(text, place)):
+                hint = 'between `{` and `}`, put references in quotes: `"${VAR}"`'
             if "not closed" in message and exc.context_mark:
                 opened = exc.context_mark
                 place = Place(opened.line + 1, opened.column + 1)
@@ -375,10 +377,13 @@ def _syntax_fault(exc: yaml.MarkedYAMLError, text: str) -> Fault:
     return Fault(f"this is not YAML: {problem}", place)
 
 
-def _bad_start(text: str, place: Place) -> Fault:
+def _line(text: str, place: Place) -> str:
     lines = text.split("\n")
-    line = lines[place.line - 1] if place.line <= len(lines) else ""
-    char = line[place.column - 1 : place.column]
+    return lines[place.line - 1] if place.line <= len(lines) else ""
+
+
+def _bad_start(text: str, place: Place) -> Fault:
+    char = _line(text, place)[place.column - 1 : place.column]
     if char == "\t":
         return Fault("a tab stands where only spaces can", place, "indent with spaces")
     return Fault(f"no value can begin with `{char}`", place, "put the value in quotes")

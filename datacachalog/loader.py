@@ -107,6 +107,7 @@ class _Loading:
         self._path = path
         self._environ = environ
         self._problems: list[Problem] = []
+        self._unresolved: set[tuple[str, Place | None]] = set()
         self._warnings: list[str] = []
         self._files: list[_File] = []
 
@@ -115,9 +116,12 @@ class _Loading:
         main = self._files[0] if self._files else None
         if main is None:
             raise InvalidCatalogError(self._problems)
-        data = self._validated(DataSettings, main.section("data"), main, "data") or DataSettings()
+        data = (
+            self._validated(DataSettings, main.section("data"), main, "in `data`") or DataSettings()
+        )
         cache = (
-            self._validated(CacheSettings, main.section("cache"), main, "cache") or CacheSettings()
+            self._validated(CacheSettings, main.section("cache"), main, "in `cache`")
+            or CacheSettings()
         )
         storages = self._storages()
         datasets, places = self._datasets(main, storages)
@@ -166,6 +170,7 @@ class _Loading:
         self._check_secrets(file)
         for fault in interpolate_all(file.table, self._environ):
             self._add_fault(name, fault)
+            self._unresolved.add((name, fault.place))
         self._check_head(file)
         for place, included in self._includes(file):
             self._include(file, place, included, (*trail, path))
@@ -190,6 +195,8 @@ class _Loading:
             value, places = [value], [file.table.values_at["include"]]
         elif isinstance(value, document.Listing):
             places = value.items_at
+        elif value is not None:
+            value, places = [value], [file.table.values_at["include"]]
         else:
             return
         for item, place in zip(value, places, strict=True):
@@ -331,7 +338,6 @@ class _Loading:
                     check_name(name)
                 except InvalidValueError as exc:
                     self._add(file.shown, exc.message, place, exc.hint)
-                    continue
                 places[name] = (file, place)
                 yield file, name, place, value
 
@@ -411,33 +417,17 @@ class _Loading:
             else:
                 # Some file systems do not tell upper from lower case.
                 claims.append((tuple(str(path).casefold().split("/")), path, name))
+        order = {name: index for index, name in enumerate(datasets)}
         above: list[tuple[tuple[str, ...], PurePosixPath, str]] = []
-        for parts, path, name in sorted(claims):
+        for parts, path, name in sorted(claims, key=lambda c: (c[0], order[c[2]])):
             while above and parts[: len(above[-1][0])] != above[-1][0]:
                 above.pop()
             if above:
-                self._add_landing(path, name, above[-1][1], above[-1][2], places)
+                _, other_path, other = above[-1]
+                file, place = places[max(name, other, key=order.__getitem__)]
+                message = _collision(other, other_path, name, path)
+                self._add(file.shown, message, place, "give one of them another `path:`")
             above.append((parts, path, name))
-
-    def _add_landing(
-        self,
-        path: PurePosixPath,
-        name: str,
-        other_path: PurePosixPath,
-        other: str,
-        places: Mapping[str, tuple[_File, Place]],
-    ) -> None:
-        if path == other_path:
-            message = f"the datasets {other!r} and {name!r} would both land on {path}"
-        elif len(path.parts) == len(other_path.parts):
-            message = (
-                f"the datasets {other!r} and {name!r} would land on {other_path} and {path}, "
-                "which differ only in case"
-            )
-        else:
-            message = f"the dataset {name!r} would land on {path}, inside {other_path} of {other!r}"
-        file, place = places[name]
-        self._add(file.shown, message, place, "give one of them another `path:`")
 
     # --- problems -------------------------------------------------------------------
 
@@ -471,15 +461,18 @@ class _Loading:
         *,
         fallback: Place,
     ) -> None:
-        for error in exc.errors(include_url=False):
+        errors = exc.errors(include_url=False)
+        unknown = [str(e["loc"][0]) for e in errors if e["type"] == "extra_forbidden"]
+        for error in errors:
             key = str(error["loc"][0]) if error["loc"] else ""
             place = table.values_at.get(key, fallback)
             cause = error.get("ctx", {}).get("error")
             if error["type"] == "extra_forbidden":
-                known = [name for name in model.model_fields if name != "name"]
-                message, hint = unknown_key(key, known, where)
+                message, hint = _unknown(key, model, where)
                 place = table.keys_at.get(key, fallback)
             elif error["type"] == "missing":
+                if any(_unknown(k, model, where)[1] == f"did you mean `{key}`?" for k in unknown):
+                    continue
                 message = f"`{key}` is missing {where}"
                 hint = f"add `{key}: s3://bucket/key`"
             elif isinstance(cause, ItemsError):
@@ -499,11 +492,10 @@ class _Loading:
 
     def _add(self, file: str, message: str, place: Place | None, hint: str | None) -> None:
         line, column = place or (None, None)
+        problem = Problem(message, file, line, column, hint)
         # A value with an unset ${VAR} is wrong in other ways too: the first is the cause.
-        if place is None or all(
-            (p.file, p.line, p.column) != (file, line, column) for p in self._problems
-        ):
-            self._problems.append(Problem(message, file, line, column, hint))
+        if (file, place) not in self._unresolved and problem not in self._problems:
+            self._problems.append(problem)
 
 
 _TABLES = {
@@ -513,6 +505,26 @@ _TABLES = {
     "defaults": "write `defaults: {on_stale: warn}`",
     "datasets": "write `name: s3://bucket/key` below it",
 }
+
+
+def _unknown(key: str, model: type[BaseModel], where: str) -> tuple[str, str | None]:
+    message, hint = unknown_key(key, [k for k in model.model_fields if k != "name"], where)
+    if model is Defaults and key == "as_of":
+        return message, "write it at the top of the catalog, for all datasets"
+    if model is Defaults and key in Dataset.model_fields:
+        return message, "it belongs to a single dataset"
+    return message, hint
+
+
+def _collision(outer: str, outer_path: PurePosixPath, name: str, path: PurePosixPath) -> str:
+    if path == outer_path:
+        return f"the datasets {outer!r} and {name!r} would both land on {path}"
+    if len(path.parts) == len(outer_path.parts):
+        return (
+            f"the datasets {outer!r} and {name!r} would land on {outer_path} and {path}, "
+            "which differ only in case"
+        )
+    return f"the dataset {name!r} would land on {path}, inside {outer_path} of {outer!r}"
 
 
 def _item_place(table: Table, key: str, part: str | int) -> Place:

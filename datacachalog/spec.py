@@ -198,7 +198,7 @@ def _each(check: Callable[[object], _T], items: Iterable[tuple[_K, object]]) -> 
 def _check_texts(value: object) -> tuple[str, ...]:
     items = (value,) if isinstance(value, str) else value
     if not isinstance(items, Sequence) or not all(isinstance(item, str) for item in items):
-        raise InvalidValueError("a list of texts is needed", hint='write `["one", "two"]`')
+        raise InvalidValueError("must be a text or a list of texts", hint='write `["one", "two"]`')
     return tuple(items)
 
 

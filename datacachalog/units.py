@@ -15,7 +15,7 @@ from datacachalog.model import Ago, AsOf, Latest
 # --- sizes --------------------------------------------------------------------------
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
-_PREFIXES = "kmgtp"
+_PREFIXES = "kmgtpe"
 _READ_UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 _SIZE_UNITS = {"": 1, "b": 1}
 _SIZE_UNITS.update({f"{p}b": 1000**i for i, p in enumerate(_PREFIXES, 1)})
@@ -112,7 +112,8 @@ def parse_duration(value: str | timedelta) -> timedelta:
         raise InvalidPinError(f"{_quote(value)} is not a duration", hint=_unitless_hint(value))
     else:
         text = value.strip()
-        duration = _parse_iso_duration(text) or _parse_worded_duration(text)
+        iso = _parse_iso_duration(text)
+        duration = _parse_worded_duration(text) if iso is None else iso
     if not timedelta(0) <= duration <= _LONGEST:
         raise InvalidPinError(
             f"{_quote(value)} is not between 0 and 100 years", hint=_DURATION_HINT
@@ -286,7 +287,7 @@ def _zone(text: str) -> timezone:
 
 
 def _reason(exc: ValueError) -> str:
-    reason = str(exc).split(":")[0].removesuffix("; must be 1-12")
+    reason = str(exc).partition("; must be")[0]
     return reason.replace("bad month number", "there is no month")
 
 
@@ -352,4 +353,6 @@ def parse_pin(value: object) -> Latest | AsOf | Ago:
 
 
 def _quote(value: object) -> str:
-    return repr(value) if isinstance(value, str) else f"`{value}`"
+    if isinstance(value, str):
+        return repr(value)
+    return f"`{str(value).lower()}`" if isinstance(value, bool) else f"`{value}`"

@@ -112,7 +112,7 @@ def _check_bucket(text: str, scheme: str, rest: str) -> None:
     if marker:
         raise InvalidValueError(
             f"the source {text!r} holds a version",
-            hint=f"write `source: {scheme}://{bucket}/{before}` and `version_id: {version!r}`",
+            hint=f'write `source: {scheme}://{bucket}/{before}` and `version_id: "{version}"`',
         )
 
 

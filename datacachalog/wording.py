@@ -4,6 +4,7 @@ Used by the loader. Every sentence names the key and what it needs; values are r
 where they cannot be secrets.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 
 from pydantic_core import ErrorDetails
@@ -71,14 +72,17 @@ def invalid_value(error: ErrorDetails, raw: Mapping[str, object]) -> tuple[str, 
     """Return sentence and hint for one of pydantic's errors about a value of `raw`."""
     context = error.get("ctx", {})
     cause = context.get("error")
-    if isinstance(cause, DatacachalogError):
-        return cause.message, cause.hint
     key = str(error["loc"][0]) if error["loc"] else "value"
+    if isinstance(cause, DatacachalogError):
+        is_rest = cause.message.startswith("must ")
+        return f"`{key}` {cause.message}" if is_rest else cause.message, cause.hint
     value = raw.get(key)
     kind = error["type"]
     if kind == "literal_error":
         expected = str(context.get("expected", "")).replace("'", "`")
-        return f"`{key}` must be {expected}, not {shown(value)}", None
+        choices = re.findall(r"`(\w+)`", expected)
+        meant = (nearest(str(value), choices) if isinstance(value, str) else None) or choices[0]
+        return f"`{key}` must be {expected}, not {shown(value)}", f"write `{key}: {meant}`"
     need, hint = _NEEDS.get(kind, (None, None))
     if need is None:
         return f"`{key}`: {error['msg'][:1].lower()}{error['msg'][1:]}", None
