@@ -28,7 +28,7 @@ from pydantic import (
 
 from datacachalog.errors import DatacachalogError, InvalidValueError, UnsupportedSchemeError
 from datacachalog.model import Ago, AsOf, Latest, VersionId
-from datacachalog.units import parse_duration, parse_pin, parse_size
+from datacachalog.units import format_duration, parse_duration, parse_pin, parse_size
 from datacachalog.uri import (
     check_source,
     fixed_folder,
@@ -269,6 +269,7 @@ Size = Annotated[
 Duration = Annotated[
     timedelta | None,
     PlainValidator(_check_max_age),
+    PlainSerializer(format_duration, when_used="json-unless-none"),
     WithJsonSchema({"type": ["string", "null"]}),
 ]
 
