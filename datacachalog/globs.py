@@ -1,7 +1,8 @@
 """Patterns over keys and paths: where their fixed part ends, and what they match.
 
 `*`, `?`, `[abc]`, `[a-z]` and `[!abc]` stay within one segment; `**` as a whole segment
-stands for any number of folders, also none; a trailing `/` means `/**`. One character in
+stands for any number of folders, also none; a trailing `/` means `/**`. A segment `*` is
+any name, but not an empty one. One character in
 brackets is that character: `[*]`, `[?]`, `[[]`. A bracket that does not close within its
 segment is a bracket. Used by the storages (what to list, what to keep), and by `spec` and
 `resolve` (what is a pattern, what to exclude).
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 _TOKEN = re.compile(
     r"(?P<deep>(?:(?<=/)|\A)(?:\*\*/)*\*\*(?P<slash>/|\Z))"
     r"|\[(?P<negated>!?+)(?P<members>[^/][^/\]]*)\]"
+    r"|(?P<name>(?:(?<=/)|\A)\*+(?=/|\Z))"
     r"|(?P<star>\*+)"
     r"|(?P<any>\?)"
     r"|(?P<literal>[^*?\[]+|\[)",
@@ -113,6 +115,8 @@ def _tokens(pattern: str) -> Iterator[tuple[bool, str]]:
                 yield True, members
             else:
                 yield False, _class(members, is_negated=bool(found["negated"]))
+        elif found["name"] is not None:
+            yield False, "[^/]+"
         elif found["star"] is not None:
             yield False, "[^/]*"
         elif found["any"] is not None:

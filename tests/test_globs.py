@@ -30,6 +30,8 @@ def _match_segments(patterns: list[str], segments: list[str]) -> bool:
         return not segments
     if patterns == ["**"]:
         return bool("/".join(segments))
+    if set(patterns[0]) == {"*"} and patterns[0] != "**" and segments[:1] == [""]:
+        return False
     if patterns[0] == "**":
         return any(_match_segments(patterns[1:], segments[i:]) for i in range(len(segments)))
     return (

@@ -1,57 +1,223 @@
-"""Listings of S3 buckets: pages asked one by one, read as text, in document order.
+"""Listings of a bucket, page by page, as a stream in document order.
 
-ListObjectsV2 for what is there now, ListObjectVersions for all of history. Read with
-regular expressions learned from the page itself: measured on 100,000 keys, 0.45 s against
-0.75 s through obstore (which also refuses whole listings for one odd key) and 20 s through
-botocore's parser, and unlike an XML parser they bear servers that put raw control characters
-into keys.
+ListObjectsV2 tells what is there now, ListObjectVersions all of history. Pages are read
+with regular expressions that are learned from each page's first entry. Measured on 100,000
+keys: 0.5 s, against 0.75 s through obstore, which refuses the whole listing for one odd key,
+and some 20 s through botocore's parser. An XML parser would be neither faster nor enough: not
+every server encodes the control characters that XML forbids.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from html import unescape
-from urllib.parse import unquote_plus
+from operator import itemgetter
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
-from datacachalog.storage.s3.faults import fault
-from datacachalog.storage.s3.wire import Wire
+from datacachalog.errors import AccessDeniedError, StorageError
+from datacachalog.storage.s3.wire import Wire, unquoted
+
+_FIELDS = ("Key", "LastModified", "ETag", "Size", "VersionId")
+_FIELD = re.compile(rf"<({'|'.join(_FIELDS)})>([^<]*)</")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One listed object, as the server describes it."""
+class Entry(NamedTuple):
+    """One listed object or version; a delete marker has neither size nor ETag.
+
+    A tuple, since there are many: it is made three times as fast as a frozen dataclass.
+    """
 
     key: str
-    size: int
     modified: datetime
     etag: str | None
+    size: int | None
+    version_id: str | None
 
 
-_ENTRY = re.compile(r"<Contents>(.*?)</Contents>", re.DOTALL)
-_FIELD = re.compile(r"<(Key|LastModified|ETag|Size)>([^<]*)<")
-_TOKEN = re.compile(r"<NextContinuationToken>([^<]*)<")
+def list_objects(
+    wire: Wire, bucket: str, prefix: str, *, is_flat: bool = False, page_size: int | None = None
+) -> Iterator[Entry]:
+    """Stream the objects under `prefix` as they are now.
 
-
-def list_objects(wire: Wire, bucket: str, prefix: str) -> Iterator[Entry]:
-    """Stream what lies under `prefix` now, in key order."""
+    `is_flat` leaves out what has a `/` after `prefix`, without listing it.
+    """
     query = {"list-type": "2", "prefix": prefix, "encoding-type": "url"}
+    if is_flat:
+        query["delimiter"] = "/"
+    for page in _pages(wire, bucket, query, "ListBucketResult", page_size):
+        last = None
+        for last in page.entries("Contents"):
+            yield last
+        if not page.is_truncated:
+            return
+        token = page.value("NextContinuationToken")
+        if token:
+            query["continuation-token"] = token
+        elif last is not None:
+            query["start-after"] = last.key
+        else:
+            raise _stuck(bucket)
+
+
+def list_versions(
+    wire: Wire, bucket: str, prefix: str, *, page_size: int | None = None
+) -> Iterator[Entry]:
+    """Stream all versions and delete markers under `prefix`: keys ascending, newest first."""
+    query = {"versions": "", "prefix": prefix, "encoding-type": "url"}
+    for page in _pages(wire, bucket, query, "ListVersionsResult", page_size):
+        last = None
+        for last in page.entries("Version", "DeleteMarker"):
+            yield last
+        if not page.is_truncated:
+            return
+        key, version = page.name("NextKeyMarker"), page.value("NextVersionIdMarker")
+        if not key and last is not None:
+            key, version = last.key, last.version_id or ""
+        if not key or (key, version) == (query.get("key-marker"), query.get("version-id-marker")):
+            raise _stuck(bucket)
+        query["key-marker"] = key
+        query.pop("version-id-marker", None)
+        if version:
+            query["version-id-marker"] = version
+
+
+def keeps_history(wire: Wire, bucket: str) -> bool | None:
+    """Tell whether `bucket` has, or once had, versioning; None where the server does not say."""
+    answer = wire.ask("GET", bucket, query={"versioning": ""})
+    if answer.status == 200:
+        return b"<Status>" in answer.body
+    if answer.status in (403, 404, 405, 501):
+        return None
+    raise answer.fault(f"s3://{bucket}")
+
+
+def exists_below(wire: Wire, bucket: str, prefix: str) -> bool:
+    """Tell whether anything lies under `prefix`; False where one may not know."""
+    try:
+        return next(list_objects(wire, bucket, prefix, page_size=1), None) is not None
+    except AccessDeniedError:
+        return False
+
+
+def _pages(
+    wire: Wire, bucket: str, query: dict[str, str], root: str, page_size: int | None
+) -> "Iterator[_Page]":
+    """Ask for one page after another with what `query` then holds."""
+    uri = f"s3://{bucket}/{query['prefix']}"
+    needs = "s3:ListBucketVersions" if "versions" in query else "s3:ListBucket"
+    if page_size is not None:
+        query["max-keys"] = str(page_size)
     while True:
         answer = wire.ask("GET", bucket, query=query)
         if answer.status != 200:
-            raise fault(answer, f"s3://{bucket}/{prefix}")
+            raise answer.fault(uri, needs=needs)
         text = answer.body.decode("utf-8", "surrogateescape")
-        is_quoted = "<EncodingType>url<" in text
-        for found in _ENTRY.finditer(text):
-            fields = dict(_FIELD.findall(found[1]))
-            key = unescape(fields["Key"])
-            yield Entry(
-                unquote_plus(key) if is_quoted else key,
-                int(fields["Size"]),
-                datetime.fromisoformat(fields["LastModified"]).astimezone(UTC),
-                unescape(fields["ETag"]).strip('"') or None,
+        if f"<{root}" not in text:
+            raise StorageError(
+                f"the server's answer is no S3 listing of {uri}",
+                hint="check `endpoint_url`: it should be the S3 API, not a web console",
             )
-        token = _TOKEN.search(text)
-        if token is None:
-            return
-        query["continuation-token"] = unescape(token[1])
+        yield _Page(text)
+
+
+def _stuck(bucket: str) -> StorageError:
+    return StorageError(f"the listing of s3://{bucket} says it goes on, but not where")
+
+
+class _Page:
+    """The text of one answered page."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._is_quoted = "<EncodingType>url<" in text
+
+    @property
+    def is_truncated(self) -> bool:
+        """Tell whether another page follows."""
+        return "<IsTruncated>true<" in self._text
+
+    def value(self, tag: str) -> str:
+        """Return the text of the page's own `tag`, or ''."""
+        start = self._text.find(f"<{tag}>")
+        if start < 0:
+            return ""
+        start += len(tag) + 2
+        return unescape(self._text[start : self._text.index("<", start)])
+
+    def name(self, tag: str) -> str:
+        """Return the text of `tag`, which holds a key, decoded."""
+        return self._decoded(self.value(tag))
+
+    def entries(self, *kinds: str) -> list[Entry]:
+        """Return the page's entries of `kinds`, in document order."""
+        try:
+            return [
+                Entry(
+                    self._decoded(unescape(key) if "&" in key else key),
+                    datetime.fromisoformat(modified),
+                    unquoted(etag.replace("&quot;", '"')),
+                    int(size) if size else None,
+                    version_id or None,
+                )
+                for key, modified, etag, size, version_id in _rows(self._text, kinds)
+            ]
+        except ValueError as exc:
+            raise StorageError(f"the server's listing cannot be read: {exc}") from exc
+
+    def _decoded(self, key: str) -> str:
+        if self._is_quoted and ("%" in key or "+" in key):
+            return unquote_to_bytes(key.replace("+", " ")).decode("utf-8", "surrogateescape")
+        return key
+
+
+def _rows(text: str, kinds: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return key, time, ETag, size and version id of each entry, as spelled; '' for none.
+
+    One pass with a pattern made from the first entry of each kind. Where it does not find
+    every entry (the fields vary within the page), each entry is read by itself.
+    """
+    count = sum(text.count(f"<{kind}>") for kind in kinds)
+    if not count:
+        return []
+    layouts = [layout for kind in kinds if (layout := _layout(text, kind))]
+    pattern = re.compile("|".join(_pattern(kind, names) for kind, names in layouts), re.DOTALL)
+    found = pattern.findall(text)
+    if len(found) == count and all("Key" in names for _, names in layouts):
+        return _reordered(found, layouts)
+    entry = re.compile(rf"<({'|'.join(kinds)})>(.*?)</\1>", re.DOTALL)
+    fields = (dict(_FIELD.findall(body)) for _, body in entry.findall(text))
+    return [tuple(each.get(name, "") for name in _FIELDS) for each in fields]
+
+
+def _layout(text: str, kind: str) -> tuple[str, list[str]] | None:
+    """Return the order of the fields in the first entry of `kind`."""
+    start = text.find(f"<{kind}>")
+    if start < 0:
+        return None
+    end = text.find(f"</{kind}>", start)
+    return kind, [found[1] for found in _FIELD.finditer(text, start, end)]
+
+
+def _pattern(kind: str, names: list[str]) -> str:
+    # An entry that lacks a field takes it from the next one; the count then tells.
+    fields = "".join(f".*?<{name}>([^<]*)</{name}>" for name in names)
+    return f"<{kind}>{fields}.*?</{kind}>"
+
+
+def _reordered(
+    found: list[tuple[str, ...]], layouts: list[tuple[str, list[str]]]
+) -> list[tuple[str, ...]]:
+    """Return the groups of each match in the order of `_FIELDS`."""
+    getters = []
+    start = 0
+    for _, names in layouts:
+        # The last place of the widened row below is always empty.
+        places = [start + names.index(name) if name in names else -1 for name in _FIELDS]
+        getters.append((start + names.index("Key"), itemgetter(*places)))
+        start += len(names)
+    if len(getters) == 1:
+        get = getters[0][1]
+        return [get((*row, "")) for row in found]
+    (first, get_first), (_, get_second) = getters
+    return [(get_first if row[first] else get_second)((*row, "")) for row in found]

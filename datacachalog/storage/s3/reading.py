@@ -1,80 +1,226 @@
-"""Bytes of exactly one object, through obstore."""
+"""Bytes of exactly one object: through obstore, or the wire where obstore cannot.
 
+obstore is the data plane: its threads move bytes without holding Python's lock. Two things
+it cannot do: express some keys, and work in a child forked from a process that had used it
+(its runtime's threads are gone there, and a call waits for ever). Those reads go over the
+wire, with the same checks.
+"""
+
+import os
+import re
+import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from datacachalog.errors import (
-    AccessDeniedError,
-    ObjectChangedError,
-    ObjectNotFoundError,
-    SourceUnreachableError,
-)
+from datacachalog.errors import IntegrityError, ObjectChangedError
 from datacachalog.model import RemoteObject
+from datacachalog.storage.s3 import faults
 from datacachalog.storage.s3.connection import Connection
+from datacachalog.storage.s3.credentials import CredentialSource
+from datacachalog.storage.s3.sockets import (
+    CONNECT_SECONDS,
+    READ_SECONDS,
+    proxy_for,
+    unreadable_bundle,
+)
+from datacachalog.storage.s3.wire import Stream, Wire, quoted, unquoted
 
 if TYPE_CHECKING:
-    from obstore.store import S3Store
+    from obstore import GetOptions
+    from obstore.store import ClientConfig, S3Credential, S3Store
 
 CHUNK = 4 << 20
+_MIN_CHUNK = 1 << 20
+
+_INEXPRESSIBLE = re.compile("\\A/|//|/\\Z|(?:\\A|/)\\.\\.?(?:/|\\Z)|[\x00-\x1f\x7f\ud800-\udfff]")
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+_lost_its_runtime = False
+
+
+def _note_fork() -> None:
+    global _lost_its_runtime  # a fact about the process
+    _lost_its_runtime = "obstore" in sys.modules
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def suits_obstore(key: str) -> bool:
+    """Tell whether obstore can be asked for `key`, in this process."""
+    return not _lost_its_runtime and _INEXPRESSIBLE.search(key) is None
 
 
 def open_store(connection: Connection, bucket: str, region: str) -> "S3Store":
-    """Return obstore's client for `bucket`, built from the same connection as `wire`."""
+    """Return obstore's client for `bucket`, from the same connection as the wire's."""
     from obstore.store import S3Store
 
+    is_virtual = connection.is_virtual_hosted(bucket)
+    endpoint = connection.url(bucket if is_virtual else "", region)
     config: dict[str, Any] = {
-        "endpoint": connection.url(bucket if connection.is_virtual_hosted else "", region),
+        "endpoint": endpoint,
+        # Named too, or the environment's would stand above ours.
+        "aws_endpoint_url_s3": endpoint,
         "region": region,
-        "virtual_hosted_style_request": connection.is_virtual_hosted,
+        "virtual_hosted_style_request": is_virtual,
         "request_payer": connection.is_requester_pays,
         "skip_signature": connection.credentials is None,
     }
-    if connection.credentials is not None:
-        credentials = connection.credentials()
-        config["access_key_id"] = credentials.key
-        config["secret_access_key"] = credentials.secret
-        if credentials.token:
-            config["session_token"] = credentials.token
+    source = connection.credentials
+    if source is not None and source.is_fixed:
+        keys = source()
+        config |= {"access_key_id": keys.key, "secret_access_key": keys.secret}
+        config |= {"session_token": keys.token} if keys.token else {}
     return S3Store(
         bucket,
-        config=config,  # type: ignore[arg-type]
-        client_options={"allow_http": True, "timeout": "1day", "read_timeout": "60s"},
+        config=config,  # type: ignore[arg-type] # built key by key
+        client_options=_client_options(connection, endpoint),
         retry_config={"max_retries": 0},
+        credential_provider=_Provider(source) if source and not source.is_fixed else None,
     )
 
 
-def read(
+def _client_options(connection: Connection, endpoint: str) -> "ClientConfig":
+    parts = urlsplit(endpoint)
+    options: ClientConfig = {
+        "allow_http": parts.scheme == "http",
+        "allow_invalid_certificates": not connection.is_verified,
+        "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
+        "read_timeout": timedelta(seconds=READ_SECONDS),
+        # The limit on a whole request: a large object may take its time.
+        "timeout": timedelta(days=1),
+    }
+    if connection.ca_bundle and connection.is_verified:
+        options["root_certificate"] = _read_bundle(connection.ca_bundle)
+    if proxy := proxy_for(parts.scheme, parts.hostname or ""):
+        options["proxy_url"] = proxy
+    return options
+
+
+def _read_bundle(path: str) -> bytes:
+    names = (
+        [os.path.join(path, n) for n in sorted(os.listdir(path))] if os.path.isdir(path) else [path]
+    )
+    parts = []
+    for name in names:
+        try:
+            with open(name, "rb") as file:
+                parts.append(file.read())
+        except OSError as exc:
+            raise unreadable_bundle(path, exc) from exc
+    return b"\n".join(part for part in parts if b"BEGIN CERTIFICATE" in part)
+
+
+class _Provider:
+    """Hands obstore the chain's keys, anew every few minutes."""
+
+    def __init__(self, source: CredentialSource) -> None:
+        self._source = source
+
+    def __call__(self) -> "S3Credential":
+        keys = self._source()
+        return {
+            "access_key_id": keys.key,
+            "secret_access_key": keys.secret,
+            "token": keys.token,
+            # botocore renews what has less than ten minutes left; obstore then asks again.
+            "expires_at": datetime.now(UTC) + timedelta(minutes=10),
+        }
+
+
+def read_by_obstore(
     store: "S3Store", key: str, obj: RemoteObject, start: int, stop: int
 ) -> Iterator["memoryview | bytes"]:
-    """Stream bytes `start` to `stop` of `obj`."""
+    """Stream bytes `start` to `stop` of exactly `obj`."""
     import obstore
-    from obstore import exceptions
+    from obstore.exceptions import BaseError
 
-    options: dict[str, Any] = {}
+    options: GetOptions = {}
     if (start, stop) != (0, obj.size):
         options["range"] = (start, stop)
     if obj.version_id:
         options["version"] = obj.version_id
-    if obj.etag and (not obj.version_id or obj.version_id == "null"):
-        options["if_match"] = f'"{obj.etag}"'
+    if obj.etag:
+        options["if_match"] = quoted(obj.etag)
     try:
-        result = obstore.get(store, key, options=options)  # type: ignore[arg-type]
+        result = obstore.get(store, key, options=options)
         meta = result.meta
-        etag = (meta["e_tag"] or "").strip('"') or None
-        if (obj.etag and etag != obj.etag) or meta["size"] != obj.size:
-            raise ObjectChangedError(f"{obj.uri} changed since it was resolved")
+        _check_identity(obj, meta["e_tag"], meta["version"], meta["size"], meta["last_modified"])
         if result.range != (start, stop):
-            raise ObjectChangedError(f"{obj.uri}: asked {start}-{stop}, got {result.range}")
+            raise _wrong_range(obj, start, stop)
         if stop - start <= CHUNK:
             yield memoryview(result.bytes())
-        else:
-            for chunk in result.stream(min_chunk_size=1 << 20):
-                yield memoryview(chunk)
-    except FileNotFoundError as exc:
-        raise ObjectNotFoundError(f"{obj.uri} is gone") from exc
-    except exceptions.PreconditionError as exc:
-        raise ObjectChangedError(f"{obj.uri} changed since it was resolved") from exc
-    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as exc:
-        raise AccessDeniedError(f"{obj.uri} is not permitted") from exc
-    except exceptions.BaseError as exc:
-        raise SourceUnreachableError(f"{obj.uri}: {str(exc).splitlines()[0]}") from exc
+            return
+        for chunk in result.stream(min_chunk_size=_MIN_CHUNK):
+            yield memoryview(chunk)
+    except (BaseError, FileNotFoundError) as exc:
+        raise faults.from_obstore(exc, obj.uri, obj.version_id) from exc
+
+
+def read_by_wire(
+    wire: Wire, bucket: str, key: str, obj: RemoteObject, start: int, stop: int
+) -> Iterator["memoryview | bytes"]:
+    """Stream the same over a signed request: any key, also after a fork."""
+    headers = {}
+    if (start, stop) != (0, obj.size):
+        headers["range"] = f"bytes={start}-{stop - 1}"
+    if obj.etag:
+        headers["if-match"] = quoted(obj.etag)
+    query = {"versionId": obj.version_id} if obj.version_id else {}
+    with wire.open("GET", bucket, key, query=query, headers=headers) as stream:
+        if stream.status not in (200, 206):
+            raise stream.drain().fault(obj.uri, version_id=obj.version_id)
+        _check_stream(stream, obj, start, stop)
+        left = stop - start
+        while left:
+            piece = stream.read(min(left, _MIN_CHUNK))
+            if not piece:
+                raise IntegrityError(f"{obj.uri} ended {left} bytes early")
+            left -= len(piece)
+            yield piece
+        if stream.read(1):
+            raise IntegrityError(f"{obj.uri} is longer than the {obj.size} bytes announced")
+
+
+def _check_stream(stream: Stream, obj: RemoteObject, start: int, stop: int) -> None:
+    headers = stream.headers
+    size: int | None = None
+    if stream.status == 206:
+        found = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
+        if found is None or (int(found[1]), int(found[2]) + 1) != (start, stop):
+            raise _wrong_range(obj, start, stop)
+        size = int(found[3])
+    elif (start, stop) != (0, obj.size):
+        raise _wrong_range(obj, start, stop)
+    elif "content-length" in headers:
+        size = int(headers["content-length"])
+    _check_identity(obj, headers.get("etag"), headers.get("x-amz-version-id"), size, None)
+
+
+def _check_identity(
+    obj: RemoteObject,
+    etag: str | None,
+    version_id: str | None,
+    size: int | None,
+    modified: datetime | None,
+) -> None:
+    """Raise unless a response's description is that of `obj`.
+
+    Not every server honours the conditions that were sent; what it says of itself decides.
+    """
+    is_other = (
+        (size is not None and size != obj.size)
+        or (obj.etag is not None and unquoted(etag) != obj.etag)
+        or (obj.version_id is not None and version_id not in (None, obj.version_id))
+    )
+    if obj.etag is None and obj.version_id is None and modified is not None:
+        is_other |= modified.replace(microsecond=0) != obj.modified.replace(microsecond=0)
+    if is_other:
+        raise ObjectChangedError(f"{obj.uri} changed since it was resolved")
+
+
+def _wrong_range(obj: RemoteObject, start: int, stop: int) -> IntegrityError:
+    return IntegrityError(f"the server did not answer bytes {start} to {stop} of {obj.uri}")

@@ -1,92 +1,189 @@
-"""S3 behind the `Storage` protocol: strings connection, listing and reading together."""
+"""S3 behind the `Storage` protocol: strings listing, reading and uploading together.
 
+One object serves all buckets that one set of settings reaches. Clients are built at first
+use and per process: neither pooled sockets nor obstore's runtime survive a fork.
+"""
+
+import os
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
+from itertools import groupby, takewhile
+from operator import itemgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datacachalog import globs, relpath
-from datacachalog.errors import StorageError
+from datacachalog.errors import VersioningNotSupportedError
 from datacachalog.model import DeleteMarker, RemoteObject
+from datacachalog.spec import StorageSettings
 from datacachalog.storage.protocol import Advance, Expect, Uploaded
-from datacachalog.storage.s3 import listing, reading
-from datacachalog.storage.s3.connection import S3Settings, connection
-from datacachalog.storage.s3.faults import fault
+from datacachalog.storage.s3 import listing, reading, uploading
+from datacachalog.storage.s3.connection import connect
+from datacachalog.storage.s3.describing import describe
+from datacachalog.storage.s3.listing import Entry
 from datacachalog.storage.s3.wire import Wire
 
+if TYPE_CHECKING:
+    from obstore.store import S3Store
 
-def split(uri: str) -> tuple[str, str]:
-    """Return bucket and key (or pattern) of an `s3://` URI."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
+
+class _Clients:
+    """What one process talks through."""
+
+    def __init__(self, settings: StorageSettings) -> None:
+        self.wire = Wire(connect(settings))
+        self.stores: dict[tuple[str, str], S3Store] = {}
 
 
 class S3Storage:
-    """Amazon S3 and whatever speaks its protocol."""
+    """Amazon S3 and whatever speaks its protocol.
 
-    def __init__(self, settings: S3Settings) -> None:
-        self._wire = Wire(connection(settings))
-        self._stores: dict[str, object] = {}
+    `page_size` is how many entries a listing's page holds; None leaves it to the server.
+    """
+
+    def __init__(self, settings: StorageSettings, *, page_size: int | None = None) -> None:
+        self._settings = settings
+        self._page_size = page_size
+        self._clients: dict[int, _Clients] = {}
+
+    @property
+    def _here(self) -> _Clients:
+        """Return this process's clients. No lock: one might have been held when forking."""
+        found = self._clients.get(os.getpid())
+        return found or self._clients.setdefault(os.getpid(), _Clients(self._settings))
 
     @property
     def endpoint(self) -> str:
-        """Name the server: its URL, or `aws`."""
-        return self._wire.connection.name
+        """Name the server: the normalised endpoint URL, or `aws` for Amazon's own."""
+        return self._here.wire.connection.name
 
     def scan(self, uri: str) -> Iterator[RemoteObject]:
-        """Return the object at `uri`, or what its glob matches, as it is now."""
-        bucket, key = split(uri)
-        if not globs.is_glob(key):
-            yield self._head(bucket, key)
+        """Return the object at `uri`, or what its glob matches, as it is now.
+
+        A listing does not tell version ids, so only a literal URI gives one.
+        """
+        bucket, pattern = _split(uri)
+        if not globs.is_glob(pattern):
+            yield describe(self._here.wire, bucket, globs.unescape(pattern))
             return
-        glob = globs.Glob(key)
+        glob = globs.Glob(pattern)
         below = len(glob.fixed_prefix)
-        for entry in listing.list_objects(self._wire, bucket, glob.listing_prefix):
-            if glob.matches(entry.key) and not (entry.key.endswith("/") and not entry.size):
+        for entry in listing.list_objects(
+            self._here.wire,
+            bucket,
+            glob.listing_prefix,
+            is_flat=glob.is_flat,
+            page_size=self._page_size,
+        ):
+            if glob.matches(entry.key) and not _is_folder_marker(entry):
                 yield RemoteObject(
                     f"s3://{bucket}/{entry.key}",
                     relpath.encode(entry.key[below:]),
-                    entry.size,
+                    entry.size or 0,
                     entry.modified,
                     entry.etag,
                 )
 
-    def _head(self, bucket: str, key: str) -> RemoteObject:
-        uri = f"s3://{bucket}/{key}"
-        answer = self._wire.ask("HEAD", bucket, key)
-        if answer.status != 200:
-            raise fault(answer, uri)
-        return RemoteObject(
-            uri,
-            relpath.encode(key.rpartition("/")[2]),
-            int(answer.headers["content-length"]),
-            parsedate_to_datetime(answer.headers["last-modified"]),
-            answer.headers["etag"].strip('"') or None,
-            answer.headers.get("x-amz-version-id"),
-        )
+    def versions(self, uri: str) -> Iterator[RemoteObject | DeleteMarker]:
+        """Stream the whole history of what `uri` names: keys ascending, newest first per key.
 
-    def versions(self, uri: str) -> Iterable[RemoteObject | DeleteMarker]:
-        """Stream the whole history of what `uri` names."""
-        raise StorageError("history is not there yet")
+        Raises `VersioningNotSupportedError` where the bucket never had versioning, and
+        `AccessDeniedError` that names the permission where it is missing.
+        """
+        bucket, pattern = _split(uri)
+        entries: Iterable[Entry]
+        if globs.is_glob(pattern):
+            glob = globs.Glob(pattern)
+            prefix, below = glob.listing_prefix, len(glob.fixed_prefix)
+            entries = filter(lambda entry: glob.matches(entry.key), self._history(bucket, prefix))
+        else:
+            key = globs.unescape(pattern)
+            below = key.rfind("/") + 1
+            # The key itself comes first of all that begin with it.
+            entries = _of_one_key(self._history(bucket, key), key)
+        for entry in _without_folder_markers(entries):
+            place = f"s3://{bucket}/{entry.key}", relpath.encode(entry.key[below:])
+            if entry.size is None:
+                yield DeleteMarker(*place, entry.modified, entry.version_id)
+            else:
+                yield RemoteObject(*place, entry.size, entry.modified, entry.etag, entry.version_id)
+
+    def _history(self, bucket: str, prefix: str) -> Iterator[Entry]:
+        """Stream the versions under `prefix`, once it is certain that the bucket keeps them."""
+        wire = self._here.wire
+        entries = listing.list_versions(wire, bucket, prefix, page_size=self._page_size)
+        first = next(entries, None)
+        # Without versioning there is one version, `null`, of each key; so there is of keys
+        # written before versioning began. Only the bucket can tell.
+        if first is None or first.version_id in (None, "null"):
+            keeps = listing.keeps_history(wire, bucket)
+            if keeps is False or (keeps is None and first is not None):
+                raise VersioningNotSupportedError(
+                    f"the bucket {bucket!r} keeps no history",
+                    hint=f"turn it on: `aws s3api put-bucket-versioning --bucket {bucket} "
+                    "--versioning-configuration Status=Enabled`; it starts from then",
+                )
+        if first is not None:
+            yield first
+            yield from entries
 
     def read(self, obj: RemoteObject, start: int, stop: int) -> Iterator["memoryview | bytes"]:
         """Stream bytes `start` to `stop` (exclusive) of exactly `obj`, in order."""
-        bucket, key = split(obj.uri)
-        store = self._stores.get(bucket)
+        bucket, key = _split(obj.uri)
+        wire = self._here.wire
+        if not reading.suits_obstore(key):
+            return reading.read_by_wire(wire, bucket, key, obj, start, stop)
+        if wire.connection.credentials is not None:
+            # Asked here, so that expired ones fail with a clear error, not within obstore.
+            wire.connection.credentials()
+        return reading.read_by_obstore(self._store(bucket), key, obj, start, stop)
+
+    def _store(self, bucket: str) -> "S3Store":
+        here = self._here
+        region = here.wire.region(bucket)
+        store = here.stores.get((bucket, region))
         if store is None:
-            region = self._wire.connection.region or "us-east-1"
-            store = reading.open_store(self._wire.connection, bucket, region)
-            self._stores[bucket] = store
-        return reading.read(store, key, obj, start, stop)  # type: ignore[arg-type]
+            store = reading.open_store(here.wire.connection, bucket, region)
+            store = here.stores.setdefault((bucket, region), store)
+        return store
 
     def upload(
         self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
     ) -> Uploaded:
         """Upload the file at `path` to `uri`, provided the key still is what `expect` says."""
-        raise StorageError("uploads are not there yet")
+        bucket, key = _split(uri)
+        return uploading.upload(
+            self._here.wire, path, bucket, globs.unescape(key), expect=expect, advance=advance
+        )
 
     def now(self) -> datetime:
-        """Return the server's clock."""
-        answer = self._wire.ask("GET", "")
-        date = answer.headers.get("date")
-        return parsedate_to_datetime(date) if date else datetime.now(UTC)
+        """Return the server's clock (aware, UTC)."""
+        return self._here.wire.now()
+
+
+def _split(uri: str) -> tuple[str, str]:
+    """Return the bucket and the key, or pattern, of an `s3://` URI."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def _is_folder_marker(entry: Entry) -> bool:
+    return not entry.size and entry.key.endswith("/")
+
+
+def _of_one_key(entries: Iterator[Entry], key: str) -> Iterator[Entry]:
+    return takewhile(lambda entry: entry.key == key, entries)
+
+
+def _without_folder_markers(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Leave out keys that never were more than a folder marker.
+
+    Where one had bytes at times, being a marker counts as being deleted.
+    """
+    for key, history in groupby(entries, key=itemgetter(0)):
+        if not key.endswith("/"):
+            yield from history
+            continue
+        known = [e._replace(size=None) if _is_folder_marker(e) else e for e in history]
+        if any(entry.size is not None for entry in known):
+            yield from known

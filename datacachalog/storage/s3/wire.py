@@ -2,23 +2,24 @@
 
 Used for everything but the bulk of the bytes: HEAD, listings, uploads, keys that obstore
 cannot express, and reads in a forked child. Needs only the standard library, so it starts
-fast, survives a fork, and sends each key exactly as spelled. Knows no error classes but
-those of the network: `faults` says what a status means.
+fast, survives a fork, and sends each key exactly as it is spelled. What a status means is
+for `faults` to say.
 """
 
-import os
-import select
-import threading
+import io
+import re
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from datacachalog.storage.s3.connection import Connection
+from datacachalog.errors import StorageError
+from datacachalog.storage.s3 import faults
+from datacachalog.storage.s3.connection import DEFAULT_REGION, Connection
 from datacachalog.storage.s3.signing import (
     EMPTY_SHA256,
     UNSIGNED_PAYLOAD,
@@ -26,13 +27,25 @@ from datacachalog.storage.s3.signing import (
     quote_query,
     sign,
 )
+from datacachalog.storage.s3.sockets import Line, Pool, proxy_for, proxy_headers
 
 if TYPE_CHECKING:
-    from http.client import HTTPConnection, HTTPResponse
+    from http.client import HTTPResponse
 
-CONNECT_SECONDS = 10.0
-READ_SECONDS = 60.0
-_BODY = "bytes | memoryview"
+_REGION = re.compile(rb"<Region>([a-z0-9-]+)</Region>")
+_REDIRECTS = (301, 307, 400)
+
+Body = bytes | memoryview | Iterable[bytes]
+
+
+def unquoted(etag: str | None) -> str | None:
+    """Return an ETag as the model keeps it: without quotes, None for none."""
+    return (etag.strip('"') or None) if etag else None
+
+
+def quoted(etag: str) -> str:
+    """Return an ETag as a condition takes it."""
+    return f'"{etag}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +56,52 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes = b""
 
+    def fault(self, uri: str, *, version_id: str | None = None, needs: str = "") -> StorageError:
+        """Return the error that this answer stands for."""
+        return faults.fault(self.status, self.body, uri, version_id=version_id, needs=needs)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A response whose body is still to be read."""
+
+    status: int
+    headers: Mapping[str, str]
+    source: "HTTPResponse | io.BytesIO"
+
+    def read(self, count: int) -> bytes:
+        """Return up to `count` bytes; fewer only at the body's end."""
+        return self.source.read(count)
+
+    def drain(self) -> Answer:
+        """Read the body to its end: for what is short, or an error."""
+        return Answer(self.status, self.headers, self.source.read())
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One request, but for the region that it is signed for."""
+
+    method: str
+    bucket: str
+    key: str
+    query: str
+    headers: Mapping[str, str]
+    body: Body
+    length: int
+
 
 class Wire:
-    """Sends signed requests over pooled connections. Thread-safe; one per process."""
+    """Sends signed requests over pooled connections.
+
+    Thread-safe, and for one process: a forked child needs its own.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.regions: dict[str, str] = {}
-        self._idle: deque[tuple[str, HTTPConnection]] = deque()
-        self._clock_offset: timedelta | None = None
+        self._regions: dict[str, str] = {}
+        self._pool = Pool(ca_bundle=connection.ca_bundle, is_verified=connection.is_verified)
+        self._date: tuple[str, float] | None = None
 
     def ask(
         self,
@@ -61,11 +111,14 @@ class Wire:
         *,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        body: "bytes | memoryview" = b"",
+        body: Body = b"",
+        length: int | None = None,
     ) -> Answer:
         """Return the answer to one request, read to its end."""
-        with self.open(method, bucket, key, query=query, headers=headers, body=body) as response:
-            return Answer(response.status, _headers(response), response.read())
+        with self.open(
+            method, bucket, key, query=query, headers=headers, body=body, length=length
+        ) as stream:
+            return stream.drain()
 
     @contextmanager
     def open(
@@ -76,71 +129,136 @@ class Wire:
         *,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        body: "bytes | memoryview" = b"",
-    ) -> "Iterator[HTTPResponse]":
-        """Send one request and give the response, its body still to be read."""
-        region = self.regions.get(bucket) or self.connection.region or "us-east-1"
-        url = urlsplit(self.connection.url(bucket, region))
-        path = quote_path(f"{url.path}/{key}")
+        body: Body = b"",
+        length: int | None = None,
+    ) -> Iterator[Stream]:
+        """Send one request and give the response, its body still to be read.
+
+        A body that is iterated needs its `length`. Asked at the wrong region, it asks again
+        at the right one. Raises `SourceUnreachableError` where there is no answer.
+        """
+        size = length if length is not None else len(body)  # type: ignore[arg-type]
         text = quote_query((query or {}).items())
-        sent = {"host": url.netloc, **(headers or {})}
+        request = _Request(method, bucket, key, text, headers or {}, body, size)
+        with faults.network(f"s3://{bucket}/{key}"):
+            region = self.region(bucket)
+            line, stream = self._send(request, region)
+            other = _named_region(stream)
+            if other and other != region and isinstance(body, bytes | memoryview):
+                self._regions[bucket] = other
+                line, stream = self._send(request, other)
+            try:
+                yield stream
+            except BaseException:
+                line.http.close()
+                raise
+            self._give_back(line, stream)
+
+    def region(self, bucket: str) -> str:
+        """Return the region to sign for: the known one, else what Amazon says of the bucket."""
+        known = self._regions.get(bucket) or self.connection.region
+        if known or not bucket or self.connection.endpoint_url is not None:
+            return known or DEFAULT_REGION
+        # Answered for every bucket, whatever one may do with it.
+        request = _Request("HEAD", bucket, "", "", {}, b"", 0)
+        line, stream = self._send(request, DEFAULT_REGION, is_signed=False)
+        self._give_back(line, stream)
+        return self._regions.setdefault(
+            bucket, stream.headers.get("x-amz-bucket-region") or DEFAULT_REGION
+        )
+
+    def now(self) -> datetime:
+        """Return the server's clock (aware, UTC), asking only if it never answered before."""
+        if self._date is None:
+            self.ask("GET", "")
+        if self._date is None:
+            raise StorageError(
+                f"the server at {self.connection.name} does not say what time it is",
+                hint="give an absolute time in place of a duration",
+            )
+        date, seen = self._date
+        return parsedate_to_datetime(date) + timedelta(seconds=time.monotonic() - seen)
+
+    # --- one exchange -------------------------------------------------------------------
+
+    def _send(
+        self, request: _Request, region: str, *, is_signed: bool = True
+    ) -> tuple[Line, Stream]:
+        url = urlsplit(self.connection.url(request.bucket, region))
+        path = quote_path(f"{url.path}/{request.key}")
+        headers = {"host": url.netloc, **request.headers}
         if self.connection.is_requester_pays:
-            sent["x-amz-request-payer"] = "requester"
-        if self.connection.credentials is not None:
-            sent = sign(
-                method,
+            headers["x-amz-request-payer"] = "requester"
+        if is_signed and self.connection.credentials is not None:
+            headers = sign(
+                request.method,
                 path,
-                text,
-                sent,
-                payload=UNSIGNED_PAYLOAD if body else EMPTY_SHA256,
+                request.query,
+                headers,
+                payload=UNSIGNED_PAYLOAD if request.length else EMPTY_SHA256,
                 credentials=self.connection.credentials(),
                 region=region,
                 now=datetime.now(UTC),
             )
-        target = f"{path}?{text}" if text else path
-        origin = f"{url.scheme}://{url.netloc}"
-        http = self._connect(origin)
+        if request.method in ("PUT", "POST"):
+            headers["content-length"] = str(request.length)
+        target = f"{path}?{request.query}" if request.query else path
+        line = self._pool.take(f"{url.scheme}://{url.netloc}")
         try:
-            http.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-            for name, value in sent.items():
-                http.putheader(name, value)
-            http.putheader("content-length", str(len(body)))
-            http.endheaders(body or None)
-            response = http.getresponse()
-            yield response
-        except BaseException:
-            http.close()
-            raise
-        if response.isclosed() and not response.will_close:
-            self._idle.append((origin, http))
+            response = _exchange(line, request, target, headers)
+        except ConnectionError:
+            line.http.close()
+            # The server may close an idle connection at the very moment we use it.
+            if not line.is_used or request.method not in ("GET", "HEAD"):
+                raise
+            line = self._pool.open(line.origin)
+            response = _exchange(line, request, target, headers)
+        return line, self._described(response)
+
+    def _described(self, response: "HTTPResponse") -> Stream:
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        if "date" in headers:
+            self._date = (headers["date"], time.monotonic())
+        # What is no success is short, and read at once: it may name the bucket's region.
+        source = response if response.status < 300 else io.BytesIO(response.read())
+        return Stream(response.status, headers, source)
+
+    def _give_back(self, line: Line, stream: Stream) -> None:
+        if isinstance(stream.source, io.BytesIO) or stream.source.isclosed():
+            self._pool.give_back(line)
         else:
-            http.close()
-
-    def _connect(self, origin: str) -> "HTTPConnection":
-        import http.client
-
-        for _ in range(len(self._idle)):
-            try:
-                known, pooled = self._idle.pop()
-            except IndexError:
-                break
-            if known == origin and not _is_stale(pooled):
-                return pooled
-            pooled.close()
-        parts = urlsplit(origin)
-        kind = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        )
-        fresh = kind(parts.netloc, timeout=READ_SECONDS)
-        return fresh
+            line.http.close()
 
 
-def _is_stale(http: "HTTPConnection") -> bool:
-    # Readable while nothing was asked: the server has hung up.
-    poll = select.poll()
-    poll.register(http.sock, select.POLLIN)
-    return bool(poll.poll(0))
+def _exchange(
+    line: Line, request: _Request, target: str, headers: Mapping[str, str]
+) -> "HTTPResponse":
+    """Send one request and return the response's head; close the line on any failure."""
+    http = line.http
+    try:
+        if line.wants_whole_url:
+            target = line.origin + target
+            headers = {**headers, **proxy_headers(proxy_for("http", headers["host"]) or "")}
+        http.putrequest(request.method, target, skip_host=True, skip_accept_encoding=True)
+        for name, value in headers.items():
+            http.putheader(name, value)
+        try:
+            http.endheaders(request.body if request.length else None)
+        except (BrokenPipeError, ConnectionResetError):
+            # A server that refuses may answer and hang up before the body is through.
+            return http.getresponse()
+        return http.getresponse()
+    except BaseException:
+        http.close()
+        raise
 
 
-def _headers(response: "HTTPResponse") -> dict[str, str]:
-    return {name.lower(): value for name, value in response.getheaders()}
+def _named_region(stream: Stream) -> str | None:
+    """Return the region that a refusal names as the right one."""
+    if stream.status not in _REDIRECTS:
+        return None
+    if "x-amz-bucket-region" in stream.headers:
+        return stream.headers["x-amz-bucket-region"]
+    assert isinstance(stream.source, io.BytesIO)
+    found = _REGION.search(stream.source.getvalue())
+    return found[1].decode() if found else None

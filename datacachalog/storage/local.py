@@ -1,0 +1,252 @@
+"""Local disks as a storage: paths and `file://`, by plain system calls.
+
+The identity of a file is its inode, its modification time in nanoseconds and its size; the
+ETag spells them. fsspec's own local file system is not used: it rounds the time.
+"""
+
+import os
+import stat as modes
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from datacachalog import globs, relpath
+from datacachalog.errors import (
+    AccessDeniedError,
+    IntegrityError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    PushConflictError,
+    StorageError,
+    VersioningNotSupportedError,
+)
+from datacachalog.model import DeleteMarker, RemoteObject
+from datacachalog.storage.protocol import Advance, Expect, Uploaded
+
+BLOCK = 4 << 20
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class LocalStorage:
+    """Files on this machine, as objects. Symbolic links are followed, but never in circles."""
+
+    @property
+    def endpoint(self) -> str:
+        """Name the server."""
+        return "file"
+
+    def scan(self, uri: str) -> Iterator[RemoteObject]:
+        """Return the file at `uri`, or what its glob matches, as it is now."""
+        pattern = _pattern(uri)
+        if not globs.is_glob(pattern):
+            path = globs.unescape(pattern)
+            yield _described(path, os.path.basename(path), _stat(path))
+            return
+        glob = globs.Glob(pattern)
+        segments = pattern.split("/")[glob.fixed_prefix.count("/") :]
+        below = len(glob.fixed_prefix)
+        for path, stat in _walk(glob.fixed_prefix, segments):
+            if glob.matches(path):
+                yield _described(path, path[below:], stat)
+
+    def versions(self, uri: str) -> Iterator[RemoteObject | DeleteMarker]:
+        """Raise: a disk keeps no history."""
+        raise VersioningNotSupportedError(f"{uri} is a local file: a disk keeps no history")
+
+    def read(self, obj: RemoteObject, start: int, stop: int) -> Iterator["memoryview | bytes"]:
+        """Stream bytes `start` to `stop` (exclusive) of exactly `obj`, in order."""
+        path = obj.uri.removeprefix("file://")
+        with _translated(obj.uri), open(path, "rb", buffering=0) as file:
+            _check_identity(obj, file.fileno())
+            at = start
+            while at < stop:
+                block = os.pread(file.fileno(), min(BLOCK, stop - at), at)
+                if not block:
+                    raise ObjectChangedError(f"{obj.uri} became shorter while it was read")
+                at += len(block)
+                if at >= stop:
+                    # Before the last bytes are handed over: after them nobody asks again.
+                    _check_identity(obj, file.fileno())
+                yield block
+
+    def upload(
+        self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
+    ) -> Uploaded:
+        """Put a copy of the file at `path` into place, provided `uri` is what `expect` says.
+
+        The comparison and the rename are two system calls: a writer that falls between
+        them is not seen. A new file never replaces one that appeared meanwhile.
+        """
+        target = os.path.realpath(globs.unescape(_pattern(uri)))
+        name = f"file://{target}"
+        with _translated(name):
+            _check_expected(target, expect)
+            temp = _copy(path, os.path.dirname(target), advance)
+            try:
+                _check_expected(target, expect)
+                if expect is Expect.ABSENT:
+                    os.link(temp, target)
+                else:
+                    os.replace(temp, target)
+            except FileExistsError:
+                raise _conflict(target, None, _find(target)) from None
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(temp)
+            return Uploaded(_described(target, os.path.basename(target), _stat(target)))
+
+    def now(self) -> datetime:
+        """Return this machine's clock."""
+        return datetime.now(UTC)
+
+
+def _pattern(uri: str) -> str:
+    """Return the absolute path, or pattern, that `uri` names."""
+    path = uri.removeprefix("file://")
+    return path if os.path.isabs(path) else f"{globs.escape(os.getcwd())}/{path}"
+
+
+def _stat(path: str) -> os.stat_result:
+    with _translated(f"file://{path}"):
+        found = os.stat(path)
+    if modes.S_ISDIR(found.st_mode):
+        raise ObjectNotFoundError(
+            f"{path!r} is a folder, not a file", hint=f"write `{globs.escape(path)}/**`"
+        )
+    if not modes.S_ISREG(found.st_mode):
+        raise ObjectNotFoundError(f"{path!r} is not a regular file")
+    return found
+
+
+def _described(path: str, below: str, stat: os.stat_result) -> RemoteObject:
+    return RemoteObject(
+        f"file://{path}",
+        relpath.encode(below),
+        stat.st_size,
+        _EPOCH + timedelta(microseconds=stat.st_mtime_ns // 1000),
+        _etag(stat),
+    )
+
+
+def _etag(stat: os.stat_result) -> str:
+    return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
+
+
+def _check_identity(obj: RemoteObject, fd: int) -> None:
+    if obj.etag is not None and _etag(os.fstat(fd)) != obj.etag:
+        raise ObjectChangedError(f"{obj.uri} changed since it was resolved")
+
+
+@contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except StorageError:
+        raise
+    except FileNotFoundError as exc:
+        raise ObjectNotFoundError(f"there is no file at {uri}") from exc
+    except PermissionError as exc:
+        raise AccessDeniedError(
+            f"{uri} may not be accessed by this user", hint=f"`ls -l '{exc.filename}'` shows why"
+        ) from exc
+    except OSError as exc:
+        raise StorageError(f"{uri}: {exc.strerror or exc}") from exc
+
+
+# --- what a pattern finds ---------------------------------------------------------------
+
+
+def _walk(
+    folder: str, segments: list[str], above: tuple[tuple[int, int], ...] = ()
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield each file below `folder` that may match `segments`, descending only where one can.
+
+    From a `**` on everything below is yielded; the caller matches the whole path. `above`
+    are the folders on the way, so that a link back to one of them ends there.
+    """
+    with _translated(f"file://{folder}"):
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            here = os.stat(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+    identity = here.st_dev, here.st_ino
+    if identity in above:
+        return
+    first, rest = segments[0] or "**", segments[1:]
+    is_deep = first == "**"
+    matches = globs.Glob(first).matches
+    for entry in entries:
+        if not is_deep and not matches(entry.name):
+            continue
+        with _translated(f"file://{entry.path}"):
+            try:
+                if entry.is_dir():
+                    if is_deep or rest:
+                        below = segments if is_deep else rest
+                        yield from _walk(f"{entry.path}/", below, (*above, identity))
+                elif (is_deep or not rest) and entry.is_file():
+                    yield entry.path, entry.stat()
+            except FileNotFoundError:
+                continue  # gone since it was listed
+
+
+# --- writing ----------------------------------------------------------------------------
+
+
+def _find(path: str) -> RemoteObject | None:
+    try:
+        return _described(path, os.path.basename(path), _stat(path))
+    except ObjectNotFoundError:
+        if os.path.isdir(path):
+            raise
+        return None
+
+
+def _check_expected(path: str, expect: RemoteObject | Expect) -> None:
+    found = _find(path)
+    if expect is Expect.ANYTHING:
+        return
+    if expect is Expect.ABSENT:
+        if found is not None:
+            raise _conflict(path, None, found)
+    elif found is None or found.etag != expect.etag:  # the URI may be that of a link to it
+        raise _conflict(path, expect, found)
+
+
+def _conflict(
+    path: str, expected: RemoteObject | None, found: RemoteObject | None
+) -> PushConflictError:
+    return PushConflictError(
+        f"{path!r} is not what it was: expected {_told(expected)}, found {_told(found)}",
+        hint="sync to see what changed, or push with `--force` to overwrite it",
+    )
+
+
+def _told(obj: RemoteObject | None) -> str:
+    if obj is None:
+        return "no file"
+    return f"{obj.size:,} bytes of {obj.modified:%Y-%m-%d %H:%M:%S}Z (ETag {obj.etag})"
+
+
+def _copy(path: Path, folder: str, advance: Advance) -> str:
+    """Return a new file in `folder` with the bytes of `path`, written through to the disk."""
+    os.makedirs(folder, exist_ok=True)
+    temp = os.path.join(folder, f".{uuid4().hex}.dcl-tmp")
+    # 0666 less the umask, as any program that writes a file here would leave it.
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with open(path, "rb", buffering=0) as source, open(fd, "wb", buffering=0) as out:
+            before = os.fstat(source.fileno())
+            while block := source.read(BLOCK):
+                out.write(block)
+                advance(len(block))
+            os.fsync(out.fileno())
+            if _etag(os.fstat(source.fileno())) != _etag(before):
+                raise IntegrityError(f"{str(path)!r} changed while it was uploaded")
+    except BaseException:
+        os.unlink(temp)
+        raise
+    return temp

@@ -1,0 +1,55 @@
+"""One object as the server describes it: a HEAD, and what its refusal means."""
+
+from email.utils import parsedate_to_datetime
+
+from datacachalog import globs, relpath
+from datacachalog.errors import ObjectNotFoundError, StorageError
+from datacachalog.model import RemoteObject
+from datacachalog.storage.s3 import listing
+from datacachalog.storage.s3.wire import Answer, Wire, unquoted
+
+
+def describe(wire: Wire, bucket: str, key: str) -> RemoteObject:
+    """Return the object at `key` as it is now; raise the reason where there is none to see."""
+    uri = f"s3://{bucket}/{key}"
+    answer = wire.ask("HEAD", bucket, key)
+    if answer.status == 200:
+        return described(answer, uri)
+    if answer.status == 404 and listing.exists_below(wire, bucket, f"{key}/"):
+        raise ObjectNotFoundError(
+            f"{uri} is a folder, not an object", hint=f"write `{globs.escape(uri)}/**`"
+        )
+    # A refused HEAD has no body to say why; a GET of one byte has.
+    reason = wire.ask("GET", bucket, key, headers={"range": "bytes=0-0"})
+    raise (reason if reason.status >= 400 else answer).fault(uri)
+
+
+def find(wire: Wire, bucket: str, key: str) -> RemoteObject | None:
+    """Return the object at `key` as it is now, or None for none."""
+    answer = wire.ask("HEAD", bucket, key)
+    if answer.status == 200:
+        return described(answer, f"s3://{bucket}/{key}")
+    try:
+        return describe(wire, bucket, key)
+    except ObjectNotFoundError:
+        if wire.ask("HEAD", bucket).status == 404:
+            raise  # not even the bucket
+        return None
+
+
+def described(answer: Answer, uri: str) -> RemoteObject:
+    """Return the object that the headers of a HEAD describe."""
+    headers = answer.headers
+    try:
+        size = int(headers["content-length"])
+        modified = parsedate_to_datetime(headers["last-modified"])
+    except (KeyError, ValueError) as exc:
+        raise StorageError(f"the server does not say size and time of {uri}") from exc
+    return RemoteObject(
+        uri,
+        relpath.encode(uri.rpartition("/")[2] or uri),
+        size,
+        modified,
+        unquoted(headers.get("etag")),
+        headers.get("x-amz-version-id"),
+    )
