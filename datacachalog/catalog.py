@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -24,16 +24,22 @@ from datacachalog.cache.files import LinkKind
 from datacachalog.cache.placement import Folder
 from datacachalog.cache.state import StateFolder
 from datacachalog.cache.store import Store
+from datacachalog.comparison import Comparison
 from datacachalog.discovery import find_catalog
 from datacachalog.errors import (
     DatacachalogError,
     DatasetNotFoundError,
     InvalidPinError,
+    LockError,
+    ObjectNotFoundError,
     PartialFailureError,
 )
 from datacachalog.line import Line
 from datacachalog.loader import load
-from datacachalog.model import Ago, AsOf, Pin, VersionId
+from datacachalog.lockfile import Lock, LockedDataset, LockFile, LockMode
+from datacachalog.lockfile import read as read_lock
+from datacachalog.locking import LockReport, difference, disagreements, must_resolve, write_lock
+from datacachalog.model import Ago, AsOf, ObjectVersion, Pin, VersionId
 from datacachalog.outcome import (
     DatasetStatus,
     Freshness,
@@ -104,7 +110,8 @@ class Catalog:
 
     `root` is the project folder (default: the current one); sources without a scheme and
     `data.dir` are relative to it. `storages` maps names to settings. `cache_dir` stands
-    above the environment's. `open_storage` is the seam to what is remote.
+    above the environment's. `lock_mode` says what a lock beside the catalog means: `obey`,
+    `locked`, `frozen` or `ignore`. `open_storage` is the seam to what is remote.
     """
 
     def __init__(
@@ -118,12 +125,16 @@ class Catalog:
         cache: CacheSettings | None = None,
         name: str = "catalog",
         file: Path | None = None,
+        lock_mode: LockMode | str = LockMode.OBEY,
         open_storage: Callable[[str, StorageSettings], Storage] = open_storage,
     ) -> None:
         self.name = name
-        self.file = file
-        self._open_storage = open_storage
         self.root = Path(os.path.abspath(root))
+        self.file = file
+        self.lock_file = LockFile(
+            (file or self.root / "catalog.yaml").with_suffix(".lock"), LockMode(lock_mode)
+        )
+        self._open_storage = open_storage
         self.data = data or DataSettings()
         self.cache = cache or CacheSettings()
         self.datasets: Mapping[str, Dataset] = MappingProxyType(
@@ -174,6 +185,7 @@ class Catalog:
         with _running(ask) as run:
             line = self._line(name, ask, run)
             outcome, resolution = line.sync()
+            self.lock_file.update([line.to_lock])
             report(_finished(outcome))
             return line.paths(resolution)
 
@@ -198,7 +210,7 @@ class Catalog:
             paths[line.dataset.name] = line.paths(resolution)
             return outcome
 
-        outcomes = self._each(names, ask, fetch_one, _failed)
+        outcomes = self._each(names or tuple(self.datasets), ask, fetch_one, _failed)
         _raise_errors({o.name: o.error for o in outcomes if o.error is not None})
         return {outcome.name: paths[outcome.name] for outcome in outcomes}
 
@@ -222,7 +234,8 @@ class Catalog:
         """
         began = time.monotonic()
         ask = Ask(as_of, version_id, refresh, offline, jobs, report)
-        outcomes = self._each(names, ask, lambda line: line.sync(dry_run=dry_run)[0], _failed)
+        chosen = names or tuple(self.datasets)
+        outcomes = self._each(chosen, ask, lambda line: line.sync(dry_run=dry_run)[0], _failed)
         result = SyncReport(tuple(outcomes), time.monotonic() - began)
         if check:
             _raise_errors(result.errors)
@@ -257,7 +270,7 @@ class Catalog:
     ) -> list[DatasetStatus]:
         """Say how each named dataset (default: all) stands; changes nothing."""
         ask = Ask(as_of, None, refresh, offline, jobs, report)
-        return self._each(names, ask, Line.status, _unknown_status)
+        return self._each(names or tuple(self.datasets), ask, Line.status, _unknown_status)
 
     def is_stale(self, name: str) -> bool:
         """Tell whether a sync of the dataset would change anything; errors are raised."""
@@ -275,7 +288,120 @@ class Catalog:
         the cache, so that it cannot be linked again.
         """
         ask = Ask(jobs=jobs, report=report)
-        return self._each(names, ask, verify, lambda name, exc: Verification(name, error=exc))
+        chosen = names or tuple(self.datasets)
+        return self._each(chosen, ask, verify, lambda name, exc: Verification(name, error=exc))
+
+    def versions(
+        self,
+        name: str,
+        *,
+        limit: int | None = 10,
+        key: str | None = None,
+        as_of: Instant | None = None,
+    ) -> list[ObjectVersion]:
+        """Return the dataset's history, newest first; for globs and lists key by key.
+
+        At most `limit` versions of each key, delete markers included. `key` is a relpath
+        or a pattern over them. Raises `VersioningNotSupportedError` where there is none.
+        """
+        with _running(Ask()) as run:
+            line = self._line(name, Ask(), run)
+            return line.versions(limit=limit, key=key, at=_instant(as_of, line.storage))
+
+    # --- the lock -----------------------------------------------------------------
+
+    def lock(
+        self,
+        *names: str,
+        upgrade: bool | Sequence[str] = False,
+        jobs: int | None = None,
+        report: events.Report = events.ignore,
+    ) -> LockReport:
+        """Write `catalog.lock`: keep what is locked, add what is missing, forget what is gone.
+
+        `names` limit what is added. `upgrade` resolves again what is locked: all, or the
+        named. Downloads nothing; hashes are filled in by the next sync.
+        """
+        before = self.lock_file.load() or Lock()
+        chosen = names or tuple(self.datasets)
+        todo = must_resolve(chosen, {n: self._dataset(n) for n in chosen}, before, upgrade)
+        resolved, errors = self._entries(todo, Ask(jobs=jobs, report=report))
+        return write_lock(self.lock_file, self.datasets, resolved, errors)
+
+    def check_lock(self) -> list[str]:
+        """Say, in a sentence each, where catalog and lock disagree; asks no network."""
+        return disagreements(self.datasets.values(), self.lock_file.load() or Lock())
+
+    def outdated(
+        self, *names: str, jobs: int | None = None, report: events.Report = events.ignore
+    ) -> list[Comparison]:
+        """Compare the lock with what its datasets resolve to now, the way `lock --upgrade` would.
+
+        Datasets that would not move are left out.
+        """
+        lock = self.lock_file.load()
+        if lock is None:
+            raise LockError(f"there is no '{self.lock_file.path.name}'", hint="run `dcl lock`")
+        chosen = self._chosen(names)
+        fresh, errors = self._entries(chosen, Ask(jobs=jobs, report=report))
+        _raise_errors(errors)
+        found = [difference(lock.datasets.get(name), fresh[name]) for name in chosen]
+        return [comparison for comparison in found if comparison.changes]
+
+    def diff(
+        self,
+        a: str | None = None,
+        b: str | None = None,
+        *names: str,
+        jobs: int | None = None,
+        report: events.Report = events.ignore,
+    ) -> list[Comparison]:
+        """Compare two sides, dataset by dataset; those that are equal are left out.
+
+        A side is `lock`, `latest`, `placed` (what is on disk), an instant, or the path of a
+        lock file. Defaults: from the lock, if there is one, else from what is placed, to
+        what is latest.
+        """
+        ask = Ask(jobs=jobs, report=report)
+        old = self._side(a or ("lock" if self.lock_file.load() else "placed"), names, ask)
+        new = self._side(b or "latest", names, ask)
+        found = [difference(old.get(name), new.get(name)) for name in sorted({*old, *new})]
+        return [comparison for comparison in found if comparison.changes]
+
+    def _side(self, side: str, names: Sequence[str], ask: Ask) -> Mapping[str, LockedDataset]:
+        chosen = self._chosen(names)
+        if side == "lock" or side.endswith(".lock") or os.path.isfile(side):
+            lock = self.lock_file.load() if side == "lock" else read_lock(Path(side))
+            if lock is None:
+                raise LockError(f"there is no lock '{side}'", hint="run `dcl lock`")
+            return lock.only(chosen if names else lock.datasets).datasets
+        if side == "placed":
+            return self._placed(chosen)
+        found, errors = self._entries(chosen, replace(ask, as_of=side))
+        # What was not there yet is an empty side, not a failure.
+        _raise_errors({n: e for n, e in errors.items() if not isinstance(e, ObjectNotFoundError)})
+        return found
+
+    def _chosen(self, names: Sequence[str]) -> list[str]:
+        return [self._dataset(name).name for name in names or self.datasets]
+
+    def _placed(self, names: Iterable[str]) -> dict[str, LockedDataset]:
+        with _running(Ask()) as run:
+            entries = {name: self._line(name, Ask(), run).placed_entry() for name in names}
+        return {name: entry for name, entry in entries.items() if entry is not None}
+
+    def _entries(
+        self, names: Sequence[str], ask: Ask
+    ) -> tuple[dict[str, LockedDataset], dict[str, DatacachalogError]]:
+        """Resolve datasets as a lock needs them; return entries and errors by name."""
+        entries: dict[str, LockedDataset] = {}
+        errors: dict[str, DatacachalogError] = {}
+
+        def resolve_one(line: Line) -> None:
+            entries[line.dataset.name] = line.resolve_for_lock()
+
+        self._each(names, ask, resolve_one, errors.__setitem__)
+        return entries, errors
 
     # --- changing -----------------------------------------------------------------
 
@@ -322,7 +448,7 @@ class Catalog:
     ) -> list[T]:
         """Walk the line for each dataset, many at once; an error becomes that one's result."""
         with _running(ask) as run:
-            lines = [self._line(name, ask, run) for name in names or self.datasets]
+            lines = [self._line(name, ask, run) for name in names]
             results: dict[str, T] = {}
 
             def walk(line: Line) -> None:
@@ -339,14 +465,16 @@ class Catalog:
             else:
                 with Pool(min(run.pool.size, len(lines) or 1), run.cancel) as walkers:
                     walkers.each(walk, lines)
+            self.lock_file.update(line.to_lock for line in lines)
             return [results[line.dataset.name] for line in lines]
 
     def _line(self, name: str, ask: Ask, run: Run) -> Line:
         dataset = self._dataset(name)
         storage = self.storage_of(dataset)
         root = landing(dataset, self.data).as_posix()
-        pin, key = dataset.pin, name
+        pin, key, lock = dataset.pin, name, self.lock_file.read()
         if ask.pin is not None:
+            lock = None
             pin = _settled(ask.pin, storage, ask)
             key, root = f"{name}@{_slug(pin)}", f"{root}@{_slug(pin)}"
         folder = self._folder(root)
@@ -362,6 +490,9 @@ class Catalog:
             run=run,
             lock_path=str(self._states.path(key).with_suffix(".lock")),
             folder_at=self._folder,
+            project=self.root,
+            lock=lock,
+            lock_mode=self.lock_file.mode,
         )
 
     def _dataset(self, name: str) -> Dataset:
@@ -391,10 +522,12 @@ def load_catalog(
     path: str | os.PathLike[str] | None = None,
     *,
     cache_dir: str | os.PathLike[str] | None = None,
+    lock_mode: LockMode | str = LockMode.OBEY,
 ) -> Catalog:
     """Return the catalog at `path`, or the one discovered from the current folder.
 
-    `path` may also be the name of one in `.datacachalog/catalogs/`. Asks no network.
+    `path` may also be the name of one in `.datacachalog/catalogs/`. A lock beside it is
+    obeyed; `lock_mode` may ask for `locked`, `frozen` or `ignore` instead. Asks no network.
     Raises `CatalogNotFoundError`, or `InvalidCatalogError` with all problems at once.
     """
     loaded = load(find_catalog(path, environ=os.environ), environ=os.environ)
@@ -407,6 +540,7 @@ def load_catalog(
         cache=loaded.cache,
         name=loaded.name,
         file=loaded.path,
+        lock_mode=lock_mode,
     )
 
 
@@ -446,6 +580,13 @@ def _running(ask: Ask) -> Iterator[Run]:
             pool.join(1.0)
             run.discard_temps()
             raise
+
+
+def _instant(as_of: Instant | None, storage: Storage) -> datetime | None:
+    if as_of is None:
+        return None
+    pin = _settled(units.parse_pin(as_of), storage, Ask())
+    return pin.at if isinstance(pin, AsOf) else None
 
 
 def _settled(pin: Pin, storage: Storage, ask: Ask) -> Pin:

@@ -4,6 +4,7 @@ Strings the floors below together, with the state around them: read first, writt
 `Catalog` builds one `Line` per dataset and call.
 """
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,18 +18,22 @@ from datacachalog import events, globs
 from datacachalog.cache.disk import Disk
 from datacachalog.cache.placement import Folder
 from datacachalog.cache.state import PlacedFile, PlacedFiles, State, StateFolder
-from datacachalog.checksums import Checksum
+from datacachalog.checksums import Checksum, Hashes
 from datacachalog.errors import (
     DatacachalogError,
+    LockError,
     NotFetchedError,
     ObjectChangedError,
     ObjectNotFoundError,
     OfflineError,
+    StorageError,
 )
-from datacachalog.model import EPOCH, Latest, Origin, Pin, RemoteObject, Resolution
+from datacachalog.history import list_versions
+from datacachalog.lockfile import Held, Lock, LockedDataset, LockMode, digest_of, locked_dataset
+from datacachalog.model import EPOCH, Latest, ObjectVersion, Origin, Pin, RemoteObject, Resolution
 from datacachalog.outcome import DatasetStatus, Freshness, Outcome, judge
-from datacachalog.plan import NOTHING, Plan, plan
-from datacachalog.resolve import Policy, digest, resolve
+from datacachalog.plan import NOTHING, Hit, Plan, plan
+from datacachalog.resolve import Policy, ask, digest, resolve
 from datacachalog.retry import retrying
 from datacachalog.spec import Dataset
 from datacachalog.storage.protocol import Storage
@@ -43,7 +48,8 @@ class Line:
     """One dataset under one pin on its way to disk.
 
     `key` names its state; `root` is its folder as the state records it (relative to the
-    project); `folder_at` opens any such folder.
+    project); `folder_at` opens any such folder. `lock` is None where none counts;
+    `to_lock` is what the lock should say of the dataset after a sync, if that is news.
     """
 
     dataset: Dataset
@@ -57,26 +63,150 @@ class Line:
     run: Run
     lock_path: str
     folder_at: Callable[[str], Folder]
+    project: Path
+    lock: Lock | None = None
+    lock_mode: LockMode = LockMode.OBEY
+    to_lock: LockedDataset | None = None
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     # --- what is known ------------------------------------------------------------
 
     def resolve(self, previous: State | None) -> Resolution:
         """Ask what the dataset means now, or take the answer that is known."""
-        resolution = resolve(
-            self.dataset,
-            self.pin,
-            self.storage,
-            previous=previous,
-            policy=self.policy,
-            now=self.now(),
-            retry=lambda action: retrying(
-                action, cancel=self.run.cancel, failed=self._note_failed_listing
-            ),
-        )
+        locked = self._locked()
+        if locked is not None:
+            resolution = self._resolve_locked(locked)
+        elif self.lock is not None and not self.policy.offline:
+            resolution = self._ask(with_versions=True)
+        else:
+            resolution = resolve(
+                self.dataset,
+                self.pin,
+                self.storage,
+                previous=previous,
+                policy=self.policy,
+                now=self.now(),
+                retry=self._retry,
+            )
         for warning in resolution.warnings:
             self.run.report(events.Warned(self.dataset.name, warning))
         return resolution
+
+    def resolve_for_lock(self) -> LockedDataset:
+        """Ask the source afresh, with version ids, and return the lock's entry.
+
+        Local files are hashed at once: nothing else holds them.
+        """
+        resolution = self._ask(with_versions=True)
+        for warning in resolution.warnings:
+            self.run.report(events.Warned(self.dataset.name, warning))
+        entry = self._entry(resolution)
+        if entry.held is not Held.HASH:
+            return entry
+        hashes: dict[str, str] = {}
+
+        def read(obj: RemoteObject) -> None:
+            self.run.cancel.check()
+            digests = Hashes(())
+            digests.read(obj.uri.removeprefix("file://"))
+            hashes[obj.relpath] = digests.blake3
+
+        self.run.pool.each(read, resolution.objects)
+        return replace(entry, hashes=hashes)
+
+    def versions(
+        self, *, limit: int | None, key: str | None, at: datetime | None
+    ) -> list[ObjectVersion]:
+        """Return the history of the dataset's sources, key by key, newest first."""
+        is_excluded = globs.excluder(self.dataset.exclude)
+        is_chosen = globs.excluder([key]) if key is not None else lambda relpath: True  # noqa: ARG005
+
+        def is_wanted(relpath: str) -> bool:
+            return is_chosen(relpath) and not is_excluded(relpath)
+
+        return [
+            version
+            for source in self.dataset.sources
+            for version in list_versions(
+                self.storage.versions(source), limit=limit, at=at, is_wanted=is_wanted
+            )
+        ]
+
+    def _ask(self, *, with_versions: bool) -> Resolution:
+        return ask(
+            self.dataset,
+            self.pin,
+            self.storage,
+            now=self.now(),
+            retry=self._retry,
+            with_versions=with_versions,
+        )
+
+    def _retry(self, action: Callable[[], list[RemoteObject]]) -> list[RemoteObject]:
+        return retrying(action, cancel=self.run.cancel, failed=self._note_failed_listing)
+
+    # --- the lock -----------------------------------------------------------------
+
+    def _locked(self) -> LockedDataset | None:
+        """Return the lock's entry if it counts; raise where it must fit and does not."""
+        if self.lock is None:
+            return None
+        name = self.dataset.name
+        entry = self.lock.datasets.get(name)
+        if entry is not None and self.lock_mode is LockMode.FROZEN:
+            return entry
+        if entry is not None and entry.digest == digest_of(self.dataset, self.pin):
+            return entry
+        if self.lock_mode is LockMode.OBEY:
+            return None
+        reason = "is not in the lock" if entry is None else "changed in the catalog since the lock"
+        raise LockError(f"'{name}' {reason}", hint=f"run `dcl lock {name}`")
+
+    def _resolve_locked(self, locked: LockedDataset) -> Resolution:
+        objects = locked.objects
+        if locked.held is Held.HASH:
+            objects = self._find_local(locked)
+        return Resolution(
+            objects=objects,
+            pin=self.pin,
+            endpoint=self.storage.endpoint,
+            checked=self.now(),
+            origin=Origin.LOCK,
+            hashes=dict(locked.hashes),
+        )
+
+    def _find_local(self, locked: LockedDataset) -> tuple[RemoteObject, ...]:
+        """Return the local files that a lock names, as they are here; their hashes decide."""
+        here = {obj.relpath: obj for obj in self._ask(with_versions=False).objects}
+        for wanted in locked.objects:
+            found = here.get(wanted.relpath)
+            if found is None or found.size != wanted.size:
+                what = "is gone" if found is None else f"has {found.size} bytes now"
+                raise ObjectChangedError(
+                    f"'{wanted.uri}' is locked with {wanted.size} bytes, but {what}",
+                    hint=f"restore the file, or run `dcl lock --upgrade {self.dataset.name}`",
+                )
+        return tuple(here[wanted.relpath] for wanted in locked.objects)
+
+    def _entry(self, resolution: Resolution) -> LockedDataset:
+        return locked_dataset(
+            self.dataset, self.pin, resolution.objects, resolution.endpoint, self.project
+        )
+
+    def _note_for_lock(self, resolution: Resolution, placed: PlacedFiles) -> None:
+        """Keep what the lock should say now: new objects, and hashes it lacks."""
+        if self.lock is None or self.lock_mode is not LockMode.OBEY:
+            return
+        if len(resolution.hashes) == len(resolution.objects) and resolution.hashes:
+            return
+        hashes = dict(zip(placed.relpath, placed.blake3, strict=True))
+        entry = (
+            self.lock.datasets[self.dataset.name]
+            if resolution.origin is Origin.LOCK
+            else self._entry(resolution)
+        )
+        known = {path: value for path, value in hashes.items() if value is not None}
+        self.to_lock = replace(entry, hashes=known)
 
     def plan(self, resolution: Resolution, previous: State | None) -> Plan:
         """Compare with what was placed and what lies on disk."""
@@ -97,6 +227,16 @@ class Line:
             )
         paths = [Path(self.disk.folder.path(relpath)) for relpath in state.files.relpath]
         return paths[0] if self.dataset.is_single else paths
+
+    def placed_entry(self) -> LockedDataset | None:
+        """Return what is in place as a lock's entry, from the state; None if nothing is."""
+        state = self.states.read(self.key)
+        if state is None:
+            return None
+        objects = (placed.object for placed in state.files)
+        entry = locked_dataset(self.dataset, self.pin, objects, state.endpoint, self.project)
+        known = zip(state.files.relpath, state.files.blake3, strict=True)
+        return replace(entry, hashes={path: b3 for path, b3 in known if b3 is not None})
 
     def status(self) -> DatasetStatus:
         """Return how the dataset stands; changes nothing."""
@@ -137,7 +277,7 @@ class Line:
             try:
                 return self._sync_once(dry_run=dry_run)
             except ObjectChangedError as exc:
-                if again == RESOLVE_AGAIN or self.policy.offline:
+                if again == RESOLVE_AGAIN or self.policy.offline or self._locked() is not None:
                     raise
                 again += 1
                 self.run.report(
@@ -151,8 +291,10 @@ class Line:
         self._announce(todo)
         if dry_run:
             return self._outcome(todo, None), resolution
+        self._check_hits(todo, state)
         if todo.is_noop and state is not None and state.root == self.root:
             self._confirm(state, resolution)
+            self._note_for_lock(resolution, state.files)
             return self._outcome(todo, None), resolution
         with self._alone() as has_waited:
             if has_waited:
@@ -162,14 +304,55 @@ class Line:
             self._refuse_downloads_offline(todo)
             try:
                 result = self._transfer(todo, state).execute()
-            except ObjectNotFoundError as exc:
-                if not isinstance(self.pin, Latest):
+            except (ObjectNotFoundError, ObjectChangedError) as exc:
+                if resolution.origin is Origin.LOCK:
+                    raise self._lost(exc) from exc
+                if isinstance(exc, ObjectChangedError) or not isinstance(self.pin, Latest):
                     raise
                 # It was there when it was resolved a moment ago: deleted meanwhile.
                 raise ObjectChangedError(f"{exc}, although it was listed", hint=exc.hint) from exc
             self._leave_old_root(state)
             self._record(resolution, result)
+            self._note_for_lock(resolution, result.placed)
         return self._outcome(todo, result), resolution
+
+    def _check_hits(self, todo: Plan, state: State | None) -> None:
+        """Compare files in place with checksums they were not yet compared with.
+
+        A lock's hashes are compared with the recorded ones; a checksum that is new in the
+        catalog is compared with the bytes.
+        """
+        if state is None or not todo.hits:
+            return
+        hashes = todo.resolution.hashes
+        if hashes:
+            for hit in todo.hits:
+                known = state.files.blake3[hit.row]
+                wanted = hashes.get(hit.object.relpath, known)
+                if wanted != known:
+                    demanded = Checksum("blake3", str(wanted), "the lock")
+                    Hashes([demanded], known=known).check(hit.object)
+        if self._checksum_text() not in ("", state.checksum):
+            self.run.pool.each(self._check_hit, todo.hits)
+
+    def _check_hit(self, hit: Hit) -> None:
+        checksum = self.dataset.checksum_of(hit.object.relpath)
+        if checksum is not None:
+            hashes = Hashes([Checksum(checksum.algorithm, checksum.digest)])
+            hashes.read(self.disk.folder.path(hit.object.relpath))
+            hashes.check(hit.object)
+
+    def _checksum_text(self) -> str:
+        """Return the catalog's checksums as the state records them; empty if there are none."""
+        checksum = self.dataset.checksum
+        return "" if checksum is None else json.dumps(checksum, sort_keys=True)
+
+    def _lost(self, exc: StorageError) -> ObjectNotFoundError:
+        name = self.dataset.name
+        return ObjectNotFoundError(
+            f"what the lock names no longer exists: {exc}",
+            hint=f"get the bytes from a machine that has them, or run `dcl lock --upgrade {name}`",
+        )
 
     def _transfer(self, todo: Plan, state: State | None) -> Transfer:
         return Transfer(
@@ -199,12 +382,19 @@ class Line:
         if resolution.origin is Origin.STATE:
             return
         wanted = digest(self.dataset, self.pin, self.storage.endpoint)
-        if state.digest == wanted:
+        checksum = self._checksum_text()
+        if (state.digest, state.checksum) == (wanted, checksum):
             self.states.confirm(self.key, resolution.checked)
-        else:
-            # Another spelling of the same files: only the head changes.
-            fresh = replace(state, digest=wanted, pin=str(self.pin), checked=resolution.checked)
-            self.states.write(self.key, fresh)
+            return
+        # Another spelling of the same files: only the head changes.
+        fresh = replace(
+            state,
+            digest=wanted,
+            pin=str(self.pin),
+            checked=resolution.checked,
+            checksum=checksum,
+        )
+        self.states.write(self.key, fresh)
 
     def _record(self, resolution: Resolution, result: Result) -> None:
         state = State(
@@ -214,6 +404,7 @@ class Line:
             endpoint=resolution.endpoint,
             root=self.root,
             checked=resolution.checked,
+            checksum=self._checksum_text(),
             files=result.placed,
         )
         self.states.write(self.key, state)

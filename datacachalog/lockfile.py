@@ -15,19 +15,21 @@ knows values and text, no storage.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
+from filelock import FileLock
 
 from datacachalog.cache import files
+from datacachalog.cache.files import FileStat
 from datacachalog.errors import CacheError, LockError
 from datacachalog.garbage import collection_paused
-from datacachalog.model import Ago, AsOf, Latest, Pin, RemoteObject, VersionId
+from datacachalog.model import EPOCH, Ago, AsOf, Latest, Pin, RemoteObject, VersionId
 from datacachalog.spec import Dataset
 
 FORMAT = (1, 0)
@@ -42,6 +44,19 @@ class Held(Enum):
     VERSION = "version"
     ETAG = "etag"
     HASH = "hash"
+
+
+class LockMode(Enum):
+    """What a lock means to a run.
+
+    `OBEY`: use what fits the catalog, resolve and add the rest. `LOCKED`: all must fit.
+    `FROZEN`: use it as it is, ask nothing. `IGNORE`: as if there were none.
+    """
+
+    OBEY = "obey"
+    LOCKED = "locked"
+    FROZEN = "frozen"
+    IGNORE = "ignore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +87,33 @@ class Lock:
     def only(self, names: Iterable[str]) -> "Lock":
         """Return a lock without the datasets that are not named."""
         return Lock({n: self.datasets[n] for n in names if n in self.datasets})
+
+
+def held_by(objects: Iterable[RemoteObject], endpoint: str) -> Held:
+    """Return what holds these objects: version ids if all have one, else ETags, else hashes."""
+    if endpoint == "file":
+        return Held.HASH
+    ids = {obj.version_id for obj in objects}
+    return Held.ETAG if ids & {None, "null"} else Held.VERSION
+
+
+def locked_dataset(
+    dataset: Dataset, pin: Pin, objects: Iterable[RemoteObject], endpoint: str, root: Path
+) -> LockedDataset:
+    """Return the lock's entry for what a dataset resolved to, without hashes yet.
+
+    Local files lose what holds on this machine only: inode, time and absolute path.
+    """
+    objects = tuple(objects)
+    held = held_by(objects, endpoint)
+    if held is Held.HASH:
+        objects = tuple(_portable(obj, root) for obj in objects)
+    return LockedDataset(dataset.name, digest_of(dataset, pin), held, objects)
+
+
+def _portable(obj: RemoteObject, root: Path) -> RemoteObject:
+    path = os.path.relpath(obj.uri.removeprefix("file://"), root).replace(os.sep, "/")
+    return replace(obj, uri=f"./{path}", etag=None, version_id=None, modified=EPOCH)
 
 
 def digest_of(dataset: Dataset, pin: Pin) -> str:
@@ -134,7 +176,8 @@ def _row(obj: RemoteObject, blake3: str | None, skip: int, prefix: str) -> dict[
     if obj.etag is not None:
         row["etag"] = obj.etag
     row["size"] = obj.size
-    row["modified"] = obj.modified.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if obj.modified != EPOCH:
+        row["modified"] = obj.modified.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if blake3 is not None:
         row["blake3"] = blake3
     return row
@@ -152,6 +195,8 @@ def _bucket_of(dataset: LockedDataset) -> str:
 
 
 def _bucket(uri: str) -> str:
+    if uri.startswith("./"):
+        return "."
     scheme, _, rest = uri.partition("://")
     return f"{scheme}://{rest.partition('/')[0]}"
 
@@ -191,9 +236,7 @@ def _parse(lines: list[str], where: str) -> Lock:
                 hint=_REMAKE,
             ) from exc
         if dataset.name in datasets:
-            raise LockError(
-                f"{where}:{start + 1}: '{dataset.name}' is locked twice", hint=_REMAKE
-            )
+            raise LockError(f"{where}:{start + 1}: '{dataset.name}' is locked twice", hint=_REMAKE)
         datasets[dataset.name] = dataset
     return Lock(datasets)
 
@@ -245,7 +288,7 @@ def _dataset(head: Mapping[str, Any], rows: list[dict[str, Any]]) -> LockedDatas
             base + row["key"],
             row.get("path") or row["key"][skip:],
             row["size"],
-            parse_time(row["modified"]),
+            parse_time(row["modified"]) if "modified" in row else EPOCH,
             row.get("etag"),
             row.get("version_id"),
         )
@@ -262,6 +305,57 @@ def _dataset(head: Mapping[str, Any], rows: list[dict[str, Any]]) -> LockedDatas
 
 
 # --- files --------------------------------------------------------------------------
+
+
+class LockFile:
+    """The lock beside one catalog, read once per change of the file. Thread-safe.
+
+    `mode` says what it means to runs; where it is ignored, `read` finds none.
+    """
+
+    def __init__(self, path: Path, mode: LockMode = LockMode.OBEY) -> None:
+        self.path = path
+        self.mode = mode
+        self._seen: tuple[FileStat, Lock] | None = None
+
+    def read(self) -> Lock | None:
+        """Return the lock that counts, or None if there is none.
+
+        Raises `LockError` if one is demanded and missing, or cannot be read.
+        """
+        if self.mode is LockMode.IGNORE:
+            return None
+        lock = self.load()
+        if lock is None and self.mode is not LockMode.OBEY:
+            raise LockError(f"there is no '{self.path.name}'", hint="run `dcl lock`")
+        return lock
+
+    def load(self) -> Lock | None:
+        """Return the lock as it lies there, whatever the mode."""
+        stat = files.look(str(self.path))
+        if stat is None:
+            return None
+        if self._seen is not None and self._seen[0] == stat:
+            return self._seen[1]
+        lock = read(self.path)
+        if lock is not None:
+            self._seen = (stat, lock)
+        return lock
+
+    def update(self, entries: Iterable[LockedDataset | None]) -> bool:
+        """Put entries into the lock as it is by now; return whether it changed.
+
+        Several runs may add to one lock: each reads again under a lock file, then renames.
+        """
+        changed = [entry for entry in entries if entry is not None]
+        return bool(changed) and self.rewrite(lambda lock: lock.with_datasets(changed))
+
+    def rewrite(self, change: Callable[[Lock], Lock]) -> bool:
+        """Replace the lock by what `change` makes of it; return whether it is different."""
+        guard = self.path.parent / ".datacachalog" / f"{self.path.name}.guard"
+        guard.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(guard), thread_local=False):
+            return write(self.path, change(self.load() or Lock()))
 
 
 def read(path: Path) -> Lock | None:

@@ -113,7 +113,8 @@ class State:
 
     `digest` stands for everything that determines a resolution (sources, pin, storage);
     `root` is the dataset's folder, relative to the project where it is inside it.
-    `checked` is when the remote was last asked (aware, UTC).
+    `checked` is when the remote was last asked (aware, UTC). `checksum` is the catalog's
+    demand that the files were compared with.
     """
 
     dataset: str
@@ -123,6 +124,7 @@ class State:
     root: str
     checked: datetime
     files: PlacedFiles = field(repr=False)
+    checksum: str = ""
 
 
 class StateFolder:
@@ -188,6 +190,7 @@ def _encode(state: State) -> dict[str, object]:
         "pin": state.pin,
         "endpoint": state.endpoint,
         "root": state.root,
+        "checksum": state.checksum,
         # Nearly always uri == base + relpath: then the column is left out.
         "base": base,
         "files": {
@@ -232,6 +235,7 @@ def _decode(doc: dict[str, Any], checked_ns: int) -> State | None:
         endpoint=doc["endpoint"],
         root=doc["root"],
         checked=EPOCH + checked_ns // 1000 * MICROSECOND,
+        checksum=doc["checksum"],
         files=placed,
     )
 
