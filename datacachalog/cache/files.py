@@ -69,8 +69,9 @@ def temp_name() -> str:
 def is_abandoned(name: str, age_seconds: float) -> bool:
     """Tell whether the temporary file `name` was left by a run that no longer exists.
 
-    A dead process of this host is proof; for other hosts only a day's silence is.
-    A wrong guess costs the owner a retry, never bytes.
+    A dead process of this host is proof, a living one proof of the contrary; for other
+    hosts only a day's silence counts. `age_seconds` is by change time: the modification
+    time may be the remote's already. A wrong guess costs the owner a retry, never bytes.
     """
     host, _, rest = name.partition("-")
     pid, _, _ = rest.partition("-")
@@ -80,7 +81,8 @@ def is_abandoned(name: str, age_seconds: float) -> bool:
         except ProcessLookupError:
             return True
         except PermissionError:
-            pass
+            return False
+        return False
     return age_seconds > 24 * 3600
 
 

@@ -93,7 +93,7 @@ class Folder:
             now = time.time()
             with os.scandir(self._staging) as entries:
                 for entry in entries:
-                    age = now - entry.stat(follow_symlinks=False).st_mtime
+                    age = now - entry.stat(follow_symlinks=False).st_ctime
                     if files.is_abandoned(entry.name, age):
                         files.remove(entry.path)
             os.rmdir(self._staging)

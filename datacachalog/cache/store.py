@@ -161,7 +161,7 @@ class Store:
         for entry in _scan(self._tmp):
             with suppress(OSError):
                 st = entry.stat(follow_symlinks=False)
-                if files.is_abandoned(entry.name, now - st.st_mtime) and files.remove(entry.path):
+                if files.is_abandoned(entry.name, now - st.st_ctime) and files.remove(entry.path):
                     freed += st.st_size
         return freed
 
