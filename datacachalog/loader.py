@@ -348,16 +348,17 @@ class _Loading:
     ) -> tuple[dict[str, Dataset], dict[str, tuple[_File, Place]]]:
         datasets: dict[str, Dataset] = {}
         places: dict[str, tuple[_File, Place]] = {}
+        for file in self._files:
+            self._check_storage(file, file.section("defaults") or Table(), storages)
         for file, name, place, value in self._declared("datasets", places):
             own = _spelt_out(value, file.table["datasets"], name)
             if own is None:
                 self._add(file.shown, *_not_a_dataset(name, value, place))
                 continue
+            self._check_storage(file, own, storages)
             dataset = self._dataset(main, file, name, own, place)
-            if dataset is None:
-                continue
-            self._check_storage(file, dataset, own, place, storages)
-            datasets[name] = dataset.with_resolved_paths(file.path.parent)
+            if dataset is not None:
+                datasets[name] = dataset.with_resolved_paths(file.path.parent)
         return datasets, places
 
     def _dataset(
@@ -379,26 +380,11 @@ class _Loading:
             self._add_errors(exc, Dataset, own, file, where, fallback=place)
             return None
 
-    def _check_storage(
-        self,
-        file: _File,
-        dataset: Dataset,
-        own: Table,
-        place: Place,
-        storages: Mapping[str, object],
-    ) -> None:
-        name = dataset.storage
-        if name is None or name in storages:
-            return
-        if own.get("storage") == name:
-            place = own.values_at["storage"]
-        else:
-            declaring = next((f for f in (file, self._files[0]) if f.defaults.get("storage")), file)
-            table = declaring.section("defaults")
-            if table is not None and "storage" in table:
-                file, place = declaring, table.values_at["storage"]
-        hint = did_you_mean(name, storages) or f"add `{name}:` under `storages:`"
-        self._add(file.shown, f"there is no storage {name!r}", place, hint)
+    def _check_storage(self, file: _File, table: Table, storages: Mapping[str, object]) -> None:
+        name = table.get("storage")
+        if isinstance(name, str) and name not in storages:
+            hint = did_you_mean(name, storages) or f"add `{name}:` under `storages:`"
+            self._add(file.shown, f"there is no storage {name!r}", table.values_at["storage"], hint)
 
     def _check_landings(
         self,
