@@ -68,6 +68,11 @@ def add_dataset(
     <BLANKLINE>
     """
     check_name(name)
+    if name.startswith("x-"):
+        raise InvalidValueError(
+            f"{name!r} cannot be a dataset's name: keys that begin with `x-` are free",
+            hint=f"choose another, such as `{name[2:] or 'data'}`",
+        )
     check_source(source)
     is_toml = file.endswith(".toml")
     newline = "\r\n" if "\r\n" in text else "\n"

@@ -322,9 +322,13 @@ class _Loading:
             if table is None:
                 continue
             for name, value in table.items():
-                if name.startswith("x-"):
-                    continue
                 place = table.keys_at[name]
+                if name.startswith("x-"):
+                    self._warnings.append(
+                        f"{file.shown}:{place.line}: {name!r} is left out, as keys that begin "
+                        "with `x-` are free"
+                    )
+                    continue
                 if name in places:
                     first, at = places[name]
                     self._add(

@@ -99,7 +99,7 @@ def _about(field: dict[str, Any]) -> dict[str, Any]:
 def _named(entry: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
-        "patternProperties": {NAME_PATTERN: entry, **_FREE_KEYS},
+        "patternProperties": {f"^(?!x-){NAME_PATTERN[1:]}": entry, **_FREE_KEYS},
         "additionalProperties": False,
     }
 

@@ -185,6 +185,16 @@ def test_a_catalog_without_datasets_is_only_worth_a_warning(project: Project) ->
     assert project.load("version: 1\ndatasets:\n").warnings == ("catalog.yaml has no datasets",)
 
 
+def test_a_free_key_among_datasets_is_worth_a_warning(project: Project) -> None:
+    """Somebody may have meant it as a name."""
+    catalog = project.load("datasets:\n  x-rays: s3://l/x\n  y: s3://l/y\n")
+
+    assert list(catalog.datasets) == ["y"]
+    assert catalog.warnings == (
+        "catalog.yaml:2: 'x-rays' is left out, as keys that begin with `x-` are free",
+    )
+
+
 def test_certificates_are_relative_to_the_file(project: Project) -> None:
     """As everything that names a file is."""
     project.write("storages: {lab: {ca_bundle: certs/lab.pem}}", "shared/s.yaml")
