@@ -24,10 +24,10 @@ from datacachalog import globs, relpath
 from datacachalog.errors import (
     ObjectChangedError,
     ObjectNotFoundError,
-    PushConflictError,
     VersioningNotSupportedError,
 )
 from datacachalog.model import DeleteMarker, RemoteObject
+from datacachalog.storage import expectation
 from datacachalog.storage.protocol import Advance, Expect, Uploaded
 
 _T = TypeVar("_T")
@@ -91,7 +91,7 @@ class MemoryStorage:
         with self._lock:
             obj = RemoteObject(
                 uri,
-                relpath.encode(uri.rpartition("/")[2]),
+                _base_name(uri),
                 len(data),
                 self._tick(at),
                 hashlib.md5(data).hexdigest(),
@@ -109,9 +109,7 @@ class MemoryStorage:
             if not self.keeps_history:
                 self._history.pop(uri, None)
                 return
-            marker = DeleteMarker(
-                uri, relpath.encode(uri.rpartition("/")[2]), self._tick(at), self._new_version()
-            )
+            marker = DeleteMarker(uri, _base_name(uri), self._tick(at), self._new_version())
             self._history.setdefault(uri, []).insert(0, marker)
 
     def expire(self, uri: str, version_id: str | None) -> None:
@@ -195,14 +193,12 @@ class MemoryStorage:
         """Upload the file at `path` to `uri`, provided the key still is what `expect` says."""
         self._enter("upload", uri)
         data = path.read_bytes()
+        uri = globs.unescape(uri)
         with self._lock:
             newest = next(iter(self._history.get(uri, ())), None)
             found = newest if isinstance(newest, RemoteObject) else None
-            is_wrong = found is not None if expect is Expect.ABSENT else found is None
-            if isinstance(expect, RemoteObject):
-                is_wrong = found is None or not found.is_same_as(expect)
-            if expect is not Expect.ANYTHING and is_wrong:
-                raise PushConflictError(f"{uri} is not as expected: {found} is not {expect}")
+            if not expectation.is_met(expect, found):
+                raise expectation.conflict(uri, expect, found)
             obj = self.put(uri, data)
         advance(len(data))
         return Uploaded(obj)
@@ -256,13 +252,18 @@ class MemoryStorage:
 
     def _select(self, uri: str, entries: dict[str, _T]) -> Iterator[tuple[_T, str, bool]]:
         if not globs.is_glob(uri):
-            if uri in entries:
-                yield entries[uri], relpath.encode(uri.rpartition("/")[2]), True
+            key = globs.unescape(uri)
+            if key in entries:
+                yield entries[key], _base_name(key), True
             return
         glob = globs.Glob(uri)
         for key in sorted(entries, key=lambda text: text.encode("utf-8", "surrogatepass")):
             if glob.matches(key):
                 yield entries[key], relpath.encode(key[len(glob.fixed_prefix) :]), False
+
+
+def _base_name(uri: str) -> str:
+    return relpath.encode(uri.rpartition("/")[2] or uri)
 
 
 def _is_folder_marker(obj: RemoteObject) -> bool:

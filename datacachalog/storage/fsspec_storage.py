@@ -12,13 +12,14 @@ from typing import Any
 from datacachalog import globs, relpath
 from datacachalog.errors import (
     AccessDeniedError,
+    DatacachalogError,
     ObjectChangedError,
     ObjectNotFoundError,
-    PushConflictError,
     StorageError,
     VersioningNotSupportedError,
 )
 from datacachalog.model import DeleteMarker, RemoteObject
+from datacachalog.storage import expectation
 from datacachalog.storage.protocol import Advance, Expect, Uploaded
 
 CHUNK = 4 << 20
@@ -85,14 +86,8 @@ class FsspecStorage:
         """Write the file at `path` to `uri`, if just before `uri` is what `expect` says."""
         target = globs.unescape(self._path(uri))
         found = self._find(target)
-        is_expected = found is None if expect is Expect.ABSENT else True
-        if isinstance(expect, RemoteObject):
-            is_expected = found is not None and found.is_same_as(expect)
-        if not is_expected:
-            raise PushConflictError(
-                f"{uri} is not what it was: expected {_told(expect)}, found {_told(found)}",
-                hint="sync to see what changed, or push with `--force` to overwrite it",
-            )
+        if not expectation.is_met(expect, found):
+            raise expectation.conflict(uri, expect, found)
         with _translated(uri), open(path, "rb") as source, self._fs.open(target, "wb") as out:
             while block := source.read(CHUNK):
                 out.write(block)
@@ -155,17 +150,11 @@ class FsspecStorage:
             raise ObjectChangedError(f"{obj.uri} changed since it was resolved")
 
 
-def _told(what: RemoteObject | Expect | None) -> str:
-    if not isinstance(what, RemoteObject):
-        return "no object"
-    return f"{what.size:,} bytes of {what.modified:%Y-%m-%d %H:%M:%S}Z (ETag {what.etag})"
-
-
 @contextmanager
 def _translated(uri: str) -> Iterator[None]:
     try:
         yield
-    except StorageError:
+    except DatacachalogError:
         raise
     except FileNotFoundError as exc:
         raise ObjectNotFoundError(f"there is no object at {uri}") from exc

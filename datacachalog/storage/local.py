@@ -8,6 +8,7 @@ import os
 import stat as modes
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -15,14 +16,15 @@ from uuid import uuid4
 from datacachalog import globs, relpath
 from datacachalog.errors import (
     AccessDeniedError,
+    DatacachalogError,
     IntegrityError,
     ObjectChangedError,
     ObjectNotFoundError,
-    PushConflictError,
     StorageError,
     VersioningNotSupportedError,
 )
 from datacachalog.model import DeleteMarker, RemoteObject
+from datacachalog.storage import expectation
 from datacachalog.storage.protocol import Advance, Expect, Uploaded
 
 BLOCK = 4 << 20
@@ -82,16 +84,16 @@ class LocalStorage:
         target = os.path.realpath(globs.unescape(_pattern(uri)))
         name = f"file://{target}"
         with _translated(name):
-            _check_expected(target, expect)
+            _check_expected(name, target, expect)
             temp = _copy(path, os.path.dirname(target), advance)
             try:
-                _check_expected(target, expect)
+                _check_expected(name, target, expect)
                 if expect is Expect.ABSENT:
                     os.link(temp, target)
                 else:
                     os.replace(temp, target)
             except FileExistsError:
-                raise _conflict(target, None, _find(target)) from None
+                raise expectation.conflict(name, expect, _find(target)) from None
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(temp)
@@ -143,7 +145,7 @@ def _check_identity(obj: RemoteObject, fd: int) -> None:
 def _translated(uri: str) -> Iterator[None]:
     try:
         yield
-    except StorageError:
+    except DatacachalogError:
         raise
     except FileNotFoundError as exc:
         raise ObjectNotFoundError(f"there is no file at {uri}") from exc
@@ -205,30 +207,12 @@ def _find(path: str) -> RemoteObject | None:
         return None
 
 
-def _check_expected(path: str, expect: RemoteObject | Expect) -> None:
+def _check_expected(uri: str, path: str, expect: RemoteObject | Expect) -> None:
     found = _find(path)
-    if expect is Expect.ANYTHING:
-        return
-    if expect is Expect.ABSENT:
-        if found is not None:
-            raise _conflict(path, None, found)
-    elif found is None or found.etag != expect.etag:  # the URI may be that of a link to it
-        raise _conflict(path, expect, found)
-
-
-def _conflict(
-    path: str, expected: RemoteObject | None, found: RemoteObject | None
-) -> PushConflictError:
-    return PushConflictError(
-        f"{path!r} is not what it was: expected {_told(expected)}, found {_told(found)}",
-        hint="sync to see what changed, or push with `--force` to overwrite it",
-    )
-
-
-def _told(obj: RemoteObject | None) -> str:
-    if obj is None:
-        return "no file"
-    return f"{obj.size:,} bytes of {obj.modified:%Y-%m-%d %H:%M:%S}Z (ETag {obj.etag})"
+    if found is not None and isinstance(expect, RemoteObject):
+        expect = replace(expect, uri=found.uri)  # it may have been named by a link
+    if not expectation.is_met(expect, found):
+        raise expectation.conflict(uri, expect, found)
 
 
 def _copy(path: Path, folder: str, advance: Advance) -> str:

@@ -13,6 +13,7 @@ from html import unescape
 
 from datacachalog.errors import (
     AccessDeniedError,
+    DatacachalogError,
     IntegrityError,
     ObjectArchivedError,
     ObjectChangedError,
@@ -139,7 +140,7 @@ def network(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except StorageError:
+    except DatacachalogError:
         raise
     except ssl.SSLCertVerificationError as exc:
         raise StorageError(

@@ -46,16 +46,15 @@ def list_objects(
     if is_flat:
         query["delimiter"] = "/"
     for page in _pages(wire, bucket, query, "ListBucketResult", page_size):
-        last = None
-        for last in page.entries("Contents"):
-            yield last
+        entries = page.entries("Contents")
+        yield from entries
         if not page.is_truncated:
             return
         token = page.value("NextContinuationToken")
-        if token:
+        if token and token != query.get("continuation-token"):
             query["continuation-token"] = token
-        elif last is not None:
-            query["start-after"] = last.key
+        elif entries and not token:
+            query["start-after"] = entries[-1].key
         else:
             raise _stuck(bucket)
 
@@ -66,20 +65,43 @@ def list_versions(
     """Stream all versions and delete markers under `prefix`: keys ascending, newest first."""
     query = {"versions": "", "prefix": prefix, "encoding-type": "url"}
     for page in _pages(wire, bucket, query, "ListVersionsResult", page_size):
-        last = None
-        for last in page.entries("Version", "DeleteMarker"):
-            yield last
+        entries = page.entries("Version", "DeleteMarker")
+        if not wire.connection.is_amazon and _is_grouped(entries):
+            entries = _interleaved(entries, page.latest())
+        yield from entries
         if not page.is_truncated:
             return
         key, version = page.name("NextKeyMarker"), page.value("NextVersionIdMarker")
-        if not key and last is not None:
-            key, version = last.key, last.version_id or ""
+        if not key and entries:
+            key, version = entries[-1].key, entries[-1].version_id or ""
         if not key or (key, version) == (query.get("key-marker"), query.get("version-id-marker")):
             raise _stuck(bucket)
         query["key-marker"] = key
         query.pop("version-id-marker", None)
         if version:
             query["version-id-marker"] = version
+
+
+def _is_grouped(entries: list[Entry]) -> bool:
+    """Tell whether all delete markers come after all versions, and there are both."""
+    are_markers = [entry.size is None for entry in entries]
+    return any(are_markers) and not all(are_markers) and are_markers == sorted(are_markers)
+
+
+def _interleaved(entries: list[Entry], latest: set[tuple[str, str]]) -> list[Entry]:
+    """Return a page's entries in the order that S3 would list them in.
+
+    Servers that answer through botocore's shapes (moto, LocalStack) put all versions before
+    all delete markers. Times must then do, and the flag of the newest.
+    """
+    return sorted(
+        entries,
+        key=lambda entry: (
+            entry.key.encode("utf-8", "surrogateescape"),
+            (entry.key, entry.version_id) not in latest,
+            -entry.modified.timestamp(),
+        ),
+    )
 
 
 def keeps_history(wire: Wire, bucket: str) -> bool | None:
@@ -165,6 +187,15 @@ class _Page:
         except ValueError as exc:
             raise StorageError(f"the server's listing cannot be read: {exc}") from exc
 
+    def latest(self) -> set[tuple[str, str]]:
+        """Return key and version id of the entries that are flagged as the newest."""
+        return {
+            (self._decoded(unescape(fields.get("Key", ""))), fields.get("VersionId", ""))
+            for _, body in _each("Version", "DeleteMarker").findall(self._text)
+            if "<IsLatest>true<" in body
+            for fields in (dict(_FIELD.findall(body)),)
+        }
+
     def _decoded(self, key: str) -> str:
         if self._is_quoted and ("%" in key or "+" in key):
             return unquote_to_bytes(key.replace("+", " ")).decode("utf-8", "surrogateescape")
@@ -185,9 +216,12 @@ def _rows(text: str, kinds: tuple[str, ...]) -> list[tuple[str, ...]]:
     found = pattern.findall(text)
     if len(found) == count and all("Key" in names for _, names in layouts):
         return _reordered(found, layouts)
-    entry = re.compile(rf"<({'|'.join(kinds)})>(.*?)</\1>", re.DOTALL)
-    fields = (dict(_FIELD.findall(body)) for _, body in entry.findall(text))
+    fields = (dict(_FIELD.findall(body)) for _, body in _each(*kinds).findall(text))
     return [tuple(each.get(name, "") for name in _FIELDS) for each in fields]
+
+
+def _each(*kinds: str) -> "re.Pattern[str]":
+    return re.compile(rf"<({'|'.join(kinds)})>(.*?)</\1>", re.DOTALL)
 
 
 def _layout(text: str, kind: str) -> tuple[str, list[str]] | None:

@@ -24,11 +24,11 @@ from xml.sax.saxutils import escape
 from datacachalog import relpath
 from datacachalog.errors import (
     IntegrityError,
-    PushConflictError,
     SourceUnreachableError,
     StorageError,
 )
 from datacachalog.model import RemoteObject
+from datacachalog.storage import expectation
 from datacachalog.storage.protocol import Advance, Expect, Uploaded
 from datacachalog.storage.s3 import faults, listing
 from datacachalog.storage.s3.describing import find
@@ -95,8 +95,8 @@ def upload(
 ) -> Uploaded:
     """Upload the file at `path`, provided the key still is what `expect` says."""
     place = _Place(wire, bucket, key, expect, find(wire, bucket, key))
-    if not _is_expected(place.before, expect):
-        raise _conflict(place, place.before)
+    if not expectation.is_met(expect, place.before):
+        raise expectation.conflict(place.uri, place.expect, place.before)
     with open(path, "rb", buffering=0) as file:
         stat = os.fstat(file.fileno())
         if stat.st_size <= part_size:
@@ -104,30 +104,6 @@ def upload(
         else:
             written = _Parts(place, file.fileno(), stat, part_size, advance).upload()
     return _verified(place, written, path, stat.st_size)
-
-
-def _is_expected(found: RemoteObject | None, expect: RemoteObject | Expect) -> bool:
-    if expect is Expect.ANYTHING:
-        return True
-    if expect is Expect.ABSENT:
-        return found is None
-    return found is not None and found.is_same_as(expect)
-
-
-def _conflict(place: _Place, found: RemoteObject | None) -> PushConflictError:
-    expect = place.expect
-    expected = _told(expect if isinstance(expect, RemoteObject) else None)
-    return PushConflictError(
-        f"{place.uri} is not what it was: expected {expected}, found {_told(found)}",
-        hint="sync to see what changed, or push with `--force` to overwrite it",
-    )
-
-
-def _told(obj: RemoteObject | None) -> str:
-    if obj is None:
-        return "no object"
-    when = f"{obj.modified:%Y-%m-%d %H:%M:%S}Z"
-    return f"{obj.size:,} bytes of {when} (ETag {obj.etag})"
 
 
 # --- one PUT ----------------------------------------------------------------------------
@@ -179,14 +155,16 @@ def _commit(place: _Place, send: Send, own_etag: Callable[[], str]) -> tuple[Ans
             found = find(place.wire, place.bucket, place.key)
             if found is not None and found.etag == own_etag():
                 return _as_answer(found), bool(condition)
-            if not _is_expected(found, place.expect):
-                raise _conflict(place, found) from None
+            if not expectation.is_met(place.expect, found):
+                raise expectation.conflict(place.uri, place.expect, found) from None
             raise
         code = faults.error_code(answer.body)
         if answer.status == 200 and not code:
             return answer, bool(condition)
         if condition and (answer.status == 412 or (answer.status == 404 and code == "NoSuchKey")):
-            raise _conflict(place, find(place.wire, place.bucket, place.key))
+            raise expectation.conflict(
+                place.uri, place.expect, find(place.wire, place.bucket, place.key)
+            )
         if condition and code in _UNSUPPORTED:
             condition = {}  # the server takes no conditions: what was compared before must do
         elif not (answer.status == 409 and attempt < _ATTEMPTS):

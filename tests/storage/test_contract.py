@@ -1,0 +1,406 @@
+"""What every storage promises, over memory, local disks, fsspec and S3.
+
+The fake that other tests build on (`MemoryStorage`) takes the same tests, so it cannot lie.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from datacachalog import globs
+from datacachalog.errors import (
+    ObjectChangedError,
+    ObjectNotFoundError,
+    PushConflictError,
+    VersioningNotSupportedError,
+)
+from datacachalog.model import DeleteMarker, RemoteObject
+from datacachalog.spec import StorageSettings
+from datacachalog.storage import Expect, Storage, open_storage
+from tests.conftest import TestS3
+from tests.memory_storage import MemoryStorage
+
+
+@dataclass(frozen=True)
+class Case:
+    """A storage, and a way to write beside it."""
+
+    storage: Storage
+    root: str
+    put: Callable[[str, bytes], object]
+    delete: Callable[[str], object]
+    keeps_history: bool
+    is_flat_keyed: bool
+    """Keys are names, not paths: a file may have a folder's name, segments may be empty."""
+
+    def uri(self, key: str) -> str:
+        """Return the URI of `key` or pattern."""
+        return f"{self.root}/{key}"
+
+    def scan(self, pattern: str) -> list[RemoteObject]:
+        """Return what `pattern` gives, sorted by relpath."""
+        return sorted(self.storage.scan(self.uri(pattern)), key=lambda obj: obj.relpath)
+
+    def paths(self, pattern: str) -> list[str]:
+        """Return the relpaths that `pattern` gives."""
+        return [obj.relpath for obj in self.scan(pattern)]
+
+    def one(self, key: str) -> RemoteObject:
+        """Return the object at `key`."""
+        (obj,) = self.storage.scan(globs.escape(self.uri(key)))
+        return obj
+
+    def bytes(self, obj: RemoteObject, start: int = 0, stop: int | None = None) -> bytes:
+        """Return what reading gives."""
+        return b"".join(self.storage.read(obj, start, obj.size if stop is None else stop))
+
+
+def _memory_case(keeps_history: bool) -> Case:
+    storage = MemoryStorage(keeps_history=keeps_history, chunk=7)
+    return Case(
+        storage,
+        "memory://lake",
+        lambda key, data: storage.put(f"memory://lake/{key}", data),
+        lambda key: storage.delete(f"memory://lake/{key}"),
+        keeps_history,
+        True,
+    )
+
+
+def _local_case(root: Path) -> Case:
+    def put(key: str, data: bytes) -> None:
+        path = root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A new file each time, as careful writers do.
+        temp = path.with_name(f"{path.name}.new")
+        temp.write_bytes(data)
+        temp.replace(path)
+
+    return Case(
+        open_storage("file://", StorageSettings()),
+        f"file://{root}",
+        put,
+        lambda key: (root / key).unlink(),
+        False,
+        False,
+    )
+
+
+def _fsspec_case(name: str) -> Case:
+    import fsspec
+
+    fs = fsspec.filesystem("memory")
+    return Case(
+        open_storage("memory://", StorageSettings()),
+        f"memory://{name}",
+        lambda key, data: fs.pipe_file(f"/{name}/{key}", data),
+        lambda key: fs.rm_file(f"/{name}/{key}"),
+        False,
+        False,
+    )
+
+
+def _s3_case(s3: TestS3, keeps_history: bool) -> Case:
+    bucket = s3.bucket(versioning=keeps_history)
+    return Case(
+        open_storage("s3://", s3.settings),
+        f"s3://{bucket.name}",
+        bucket.put,
+        bucket.delete,
+        keeps_history,
+        True,
+    )
+
+
+KINDS = ["fake", "fake-unversioned", "local", "fsspec", "s3", "s3-versioned"]
+
+
+@pytest.fixture(params=KINDS)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
+    """Give each kind of storage, empty."""
+    kind: str = request.param
+    if kind.startswith("fake"):
+        yield _memory_case(kind == "fake")
+    elif kind == "local":
+        yield _local_case(tmp_path / "source")
+    elif kind == "fsspec":
+        yield _fsspec_case(tmp_path.name)
+    else:
+        yield _s3_case(request.getfixturevalue("s3"), kind == "s3-versioned")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Give a file to upload."""
+    path = tmp_path / "new.bin"
+    path.write_bytes(b"brand new")
+    return path
+
+
+def test_a_literal_uri_gives_one_object(case: Case) -> None:
+    """Its size, bytes, name and URI are those of the object."""
+    case.put("a/b.csv", b"hello")
+
+    obj = case.one("a/b.csv")
+
+    assert (obj.uri, obj.relpath, obj.size) == (case.uri("a/b.csv"), "b.csv", 5)
+    assert case.bytes(obj) == b"hello"
+    assert obj.modified.utcoffset() is not None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        pytest.param("a/*.csv", ["1.csv", "2.csv"], id="one level"),
+        pytest.param("a/**/*.csv", ["1.csv", "2.csv", "b/3.csv", "b/c/4.csv"], id="any level"),
+        pytest.param("a/**", ["1.csv", "2.csv", "b/3.csv", "b/c/4.csv", "x.txt"], id="all below"),
+        pytest.param("a/b/", ["3.csv", "c/4.csv"], id="trailing slash"),
+        pytest.param("a/?.csv", ["1.csv", "2.csv"], id="question mark"),
+        pytest.param("a/[!1].csv", ["2.csv"], id="negated class"),
+        pytest.param("*/b/*.csv", ["a/b/3.csv"], id="folder pattern"),
+        pytest.param("a/*/c/*", ["b/c/4.csv"], id="folder in the middle"),
+        pytest.param("a/1*", ["1.csv"], id="prefix within a name"),
+        pytest.param("none/*", [], id="no such folder"),
+        pytest.param("a/*.json", [], id="no match"),
+    ],
+)
+def test_globs(case: Case, pattern: str, expected: list[str]) -> None:
+    """A glob gives what it matches, with paths below its fixed folder."""
+    for key in ("a/1.csv", "a/2.csv", "a/b/3.csv", "a/b/c/4.csv", "a/x.txt", "ab/5.csv"):
+        case.put(key, key.encode())
+
+    assert case.paths(pattern) == expected
+
+
+def test_metacharacters_in_names_are_names(case: Case) -> None:
+    """A name full of pattern characters is found by its escaped spelling, and only it."""
+    case.put("x/[1]*?.csv", b"odd")
+    case.put("x/1ab.csv", b"plain")
+
+    assert case.paths("x/[[]1[]]*") == ["[1]*?.csv"]
+    assert case.bytes(case.one("x/[1]*?.csv")) == b"odd"
+
+
+def test_listed_and_literal_descriptions_agree(case: Case) -> None:
+    """The object a listing gives is the one a literal URI gives."""
+    case.put("a/b.csv", b"hello")
+
+    (listed,) = case.scan("a/*")
+
+    assert listed.is_same_as(case.one("a/b.csv"))
+
+
+def test_nothing_at_a_literal_uri(case: Case) -> None:
+    """A literal URI without an object is an error."""
+    case.put("a/b.csv", b"")
+
+    with pytest.raises(ObjectNotFoundError):
+        case.one("a/c.csv")
+
+
+def test_a_range_gives_those_bytes(case: Case) -> None:
+    """Start is included, stop is not."""
+    case.put("a", bytes(range(100)))
+
+    obj = case.one("a")
+
+    assert case.bytes(obj, 10, 20) == bytes(range(10, 20))
+    assert case.bytes(obj, 99, 100) == b"\x63"
+
+
+def test_an_empty_object_has_no_bytes(case: Case) -> None:
+    """Reading nothing gives nothing, and is no error."""
+    case.put("empty", b"")
+
+    assert case.bytes(case.one("empty")) == b""
+
+
+def test_overwriting_makes_another_object(case: Case) -> None:
+    """What was resolved before is not the same as what is there after, at equal size."""
+    case.put("a", b"one")
+    before = case.one("a")
+    case.put("a", b"two")
+
+    assert not before.is_same_as(case.one("a"))
+
+
+def test_reading_what_was_overwritten(case: Case) -> None:
+    """Listed before and overwritten at the same size, it is refused, never mixed."""
+    case.put("a/x", b"one")
+    (listed,) = case.scan("a/*")
+    case.put("a/x", b"two")
+
+    with pytest.raises(ObjectChangedError):
+        case.bytes(listed)
+
+
+def test_reading_what_was_deleted(case: Case) -> None:
+    """Listed before and deleted since, it is not found."""
+    case.put("a/x", b"one")
+    (listed,) = case.scan("a/*")
+    case.delete("a/x")
+
+    with pytest.raises(ObjectNotFoundError):
+        case.bytes(listed)
+
+
+def test_many_keys_with_common_beginnings(case: Case) -> None:
+    """Each key is given once, and neighbours are not."""
+    for i in range(30):
+        case.put(f"p/k{i}", b"x")
+    case.put("pk1", b"x")
+
+    assert len(set(case.paths("p/k*"))) == 30
+
+
+def test_upload_to_a_free_key(case: Case, file: Path) -> None:
+    """Expecting nothing and finding nothing, the file is there afterwards."""
+    moved: list[int] = []
+    done = case.storage.upload(
+        file, case.uri("new/file.bin"), expect=Expect.ABSENT, advance=moved.append
+    )
+
+    assert case.bytes(case.one("new/file.bin")) == b"brand new"
+    assert done.object.is_same_as(case.one("new/file.bin"))
+    assert sum(moved) == 9
+
+
+def test_upload_over_what_was_known(case: Case, file: Path) -> None:
+    """Expecting the present object, it is replaced."""
+    case.put("a", b"old")
+    case.storage.upload(file, case.uri("a"), expect=case.one("a"), advance=lambda _: None)
+
+    assert case.bytes(case.one("a")) == b"brand new"
+
+
+def test_upload_where_something_is_already(case: Case, file: Path) -> None:
+    """Expecting nothing and finding something, nothing is changed."""
+    case.put("a", b"old")
+
+    with pytest.raises(PushConflictError, match="expected no object, found 3 bytes"):
+        case.storage.upload(file, case.uri("a"), expect=Expect.ABSENT, advance=lambda _: None)
+    assert case.bytes(case.one("a")) == b"old"
+
+
+@pytest.mark.parametrize("change", ["overwritten", "deleted"])
+def test_upload_over_what_has_changed(case: Case, file: Path, change: str) -> None:
+    """Expecting what is no longer there, nothing is changed and both sides are named."""
+    case.put("a", b"old")
+    known = case.one("a")
+    if change == "overwritten":
+        case.put("a", b"mid")
+    else:
+        case.delete("a")
+
+    with pytest.raises(PushConflictError, match="expected 3 bytes"):
+        case.storage.upload(file, case.uri("a"), expect=known, advance=lambda _: None)
+    if change == "overwritten":
+        assert case.bytes(case.one("a")) == b"mid"
+
+
+def test_upload_regardless(case: Case, file: Path) -> None:
+    """Expecting anything, whatever is there is replaced."""
+    case.put("a", b"old")
+    done = case.storage.upload(file, case.uri("a"), expect=Expect.ANYTHING, advance=lambda _: None)
+
+    assert done.unproven is None
+    assert case.bytes(case.one("a")) == b"brand new"
+
+
+def test_history_is_newest_first(case: Case) -> None:
+    """Versions and delete markers come key by key, newest first; or it is said there are none."""
+    case.put("h/a", b"1")
+    case.put("h/a", b"22")
+    case.delete("h/a")
+    case.put("h/a", b"333")
+    case.put("h/ab", b"4444")
+
+    if not case.keeps_history:
+        with pytest.raises(VersioningNotSupportedError):
+            list(case.storage.versions(case.uri("h/a")))
+        return
+    one = list(case.storage.versions(case.uri("h/a")))
+    both = list(case.storage.versions(case.uri("h/*")))
+
+    assert [getattr(entry, "size", None) for entry in one] == [3, None, 2, 1]
+    assert [entry.relpath for entry in both] == ["a"] * 4 + ["ab"]
+    assert isinstance(one[1], DeleteMarker)
+
+
+def test_an_old_version_can_be_read(case: Case) -> None:
+    """What history names can be fetched after it was overwritten and deleted."""
+    if not case.keeps_history:
+        pytest.skip("keeps no history")
+    case.put("a", b"one")
+    case.put("a", b"two")
+    case.delete("a")
+    oldest = list(case.storage.versions(case.uri("a")))[-1]
+    assert isinstance(oldest, RemoteObject)
+
+    assert case.bytes(oldest) == b"one"
+
+
+def test_a_version_says_it_is_gone(case: Case) -> None:
+    """A version that a lifecycle rule deleted is not found, by its name."""
+    if not case.keeps_history:
+        pytest.skip("keeps no history")
+    case.put("a", b"one")
+    known = case.one("a")
+    gone = RemoteObject(
+        known.uri, known.relpath, known.size, known.modified, known.etag, "deadbeef"
+    )
+
+    with pytest.raises(ObjectNotFoundError):
+        case.bytes(gone)
+
+
+def test_the_storage_names_its_server(case: Case) -> None:
+    """The endpoint is a text, the same each time, and the clock has a zone."""
+    assert case.storage.endpoint
+    assert case.storage.endpoint == case.storage.endpoint
+    assert case.storage.now().utcoffset() is not None
+
+
+def test_folder_markers_are_left_out(case: Case) -> None:
+    """An empty key ending in a slash is no file; one with bytes is."""
+    if not case.is_flat_keyed:
+        pytest.skip("folders are real here")
+    case.put("m/", b"")
+    case.put("m/sub/", b"")
+    case.put("m/full/", b"bytes")
+    case.put("m/a", b"")
+
+    assert case.paths("m/**") == ["a", "full~2F"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a//b", "/lead", "x/../y", "x/./y", "ctl\x01", "tab\t", "back\\slash", "über/日本/😀",
+        "sp ace+plus%41&amp;<x>'\"", "x/trail/", "?versionId=1", "#frag", "semi;colon", "~0A",
+        "a=b:c@d!e$f,g(h)", "..", "...", "e\u0301",
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_keys_of_any_spelling(case: Case, key: str) -> None:
+    """Each is listed, described, read whole and in part, and has a path of its own."""
+    if not case.is_flat_keyed:
+        pytest.skip("keys are paths here")
+    case.put(key, b"0123456789")
+    case.put("plain", b"9876543210")
+
+    found = {obj.uri: obj for obj in case.scan("**")}
+    odd = found[case.uri(key)]
+
+    assert len({obj.relpath for obj in found.values()}) == 2
+    assert case.bytes(odd) == b"0123456789"
+    assert case.bytes(odd, 3, 5) == b"34"
+    assert not os.path.isabs(odd.relpath)
+    assert ".." not in odd.relpath.split("/")
+    if not key.endswith("/"):
+        assert odd.is_same_as(case.one(key))
+    if case.keeps_history:
+        assert case.uri(key) in {e.uri for e in case.storage.versions(case.uri("**"))}
