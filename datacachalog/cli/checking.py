@@ -7,11 +7,7 @@ from cyclopts import Parameter
 
 from datacachalog.catalog import load_catalog
 from datacachalog.cli import exits
-from datacachalog.cli.documents import (
-    dataset_document,
-    status_document,
-    verification_document,
-)
+from datacachalog.cli.documents import dataset_document
 from datacachalog.cli.opening import pick, read_catalog
 from datacachalog.cli.options import (
     DEFAULTS,
@@ -25,11 +21,11 @@ from datacachalog.cli.options import (
     Refresh,
 )
 from datacachalog.cli.progress import watch
-from datacachalog.cli.sentences import plural
+from datacachalog.cli.records import status_document, verification_document
 from datacachalog.cli.showing import shown_path, shown_source
 from datacachalog.cli.states import changes, show_states
 from datacachalog.cli.streams import Terminal
-from datacachalog.cli.visible import visible
+from datacachalog.cli.visible import plural, visible
 from datacachalog.doctor import Check, Verdict, examine
 from datacachalog.loader import LoadedCatalog
 from datacachalog.model import Latest
@@ -45,7 +41,7 @@ def status(
     *names: Names,
     check: Annotated[
         bool,
-        Parameter(name="--check", negative=(), help="Exit with 3 if anything is not up to date"),
+        Parameter(name="--check", help="Exit with 3 if anything is not up to date"),
     ] = False,
     refresh: Refresh = False,
     offline: Offline = False,

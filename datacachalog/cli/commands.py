@@ -50,7 +50,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("add", f"{_HERE}.writing:add", "Add a dataset to the catalog", _CATALOG),
     Command("validate", f"{_HERE}.showing:validate", "Check the catalog, offline", _CATALOG),
     Command("list", f"{_HERE}.showing:list_datasets", "List the catalog's datasets", _CATALOG),
-    Command("show", f"{_HERE}.showing:show", "Show all about one dataset", _CATALOG),
+    Command("show", f"{_HERE}.checking:show", "Show all about one dataset", _CATALOG),
     Command("schema", f"{_HERE}.showing:schema", "Print the catalog's JSON schema", _CATALOG),
     Command("status", f"{_HERE}.checking:status", "Compare what is here with the source", _CHECKS),
     Command("verify", f"{_HERE}.checking:verify", "Hash the files here once more", _CHECKS),

@@ -10,7 +10,6 @@ from cyclopts import Parameter
 from datacachalog.catalog import Catalog, load_catalog
 from datacachalog.catalog import get as get_uri
 from datacachalog.cli import exits
-from datacachalog.cli.documents import as_list, paths_document, report_document
 from datacachalog.cli.options import (
     DEFAULTS,
     AsOf,
@@ -28,6 +27,7 @@ from datacachalog.cli.options import (
 )
 from datacachalog.cli.plans import show_plans
 from datacachalog.cli.progress import watch
+from datacachalog.cli.records import as_list, paths_document, report_document
 from datacachalog.cli.sentences import tell_run
 from datacachalog.cli.streams import Terminal
 from datacachalog.cli.words import UsageError
@@ -66,7 +66,7 @@ def sync(
 def fetch(
     *names: SomeNames,
     everything: Annotated[
-        bool, Parameter(name="--all", negative=(), help="All datasets of the catalog")
+        bool, Parameter(name="--all", help="All datasets of the catalog")
     ] = False,
     dry_run: DryRun = False,
     refresh: Refresh = False,

@@ -25,9 +25,7 @@ def _parameter(option: Option) -> Parameter:
         metavar=option.metavar,
         env_var=option.env,
         help=option.help,
-        negative=(),
         group=_GLOBAL,
-        show_default=False,
     )
 
 
@@ -60,7 +58,7 @@ Name = Annotated[
 
 
 def _flag(name: str, help_text: str, *, env: str | None) -> Parameter:
-    return Parameter(name=name, help=help_text, negative=(), env_var=env, show_default=False)
+    return Parameter(name=name, help=help_text, env_var=env, show_default=False)
 
 
 Json = Annotated[bool, _flag("--json", "Print one JSON document instead", env="DCL_JSON")]

@@ -10,10 +10,9 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from rich.cells import cell_len
-
 from datacachalog.cli.sentences import tell_dataset
 from datacachalog.cli.streams import Stream, Terminal
+from datacachalog.cli.tables import cells_of
 from datacachalog.cli.tally import FINE, PLAIN, Tally
 from datacachalog.events import DatasetFinished, Event, Report, Retrying, Warned, ignore
 
@@ -107,7 +106,7 @@ class Bars:
     def _draw(self) -> None:
         self._tally.sample(time.monotonic())
         lines = self._tally.frame(self._stream.measure(), self._bar)
-        self._drawn = [cell_len(line) for line in lines]
+        self._drawn = [cells_of(line) for line in lines]
         for line in lines:
             self._stream.line(line)
 

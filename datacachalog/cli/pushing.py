@@ -9,7 +9,7 @@ from datacachalog.cli import exits
 from datacachalog.cli.documents import instant
 from datacachalog.cli.options import DEFAULTS, Force, Here, Json, Name, Options, SomeNames
 from datacachalog.cli.progress import watch
-from datacachalog.cli.sentences import plural
+from datacachalog.cli.visible import plural
 from datacachalog.cli.words import UsageError
 from datacachalog.units import format_duration, format_size
 

@@ -2,18 +2,10 @@
 
 from collections.abc import Iterable
 
+from datacachalog.cli.visible import plural
 from datacachalog.events import DatasetFinished
 from datacachalog.outcome import Outcome, SyncReport
 from datacachalog.units import format_duration, format_size
-
-
-def plural(count: int, noun: str) -> str:
-    """Return the count with its noun.
-
-    >>> plural(1, "file"), plural(1203, "file")
-    ('1 file', '1,203 files')
-    """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def tell_dataset(done: DatasetFinished | Outcome) -> str:

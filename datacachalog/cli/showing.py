@@ -15,8 +15,8 @@ from datacachalog.cli import exits
 from datacachalog.cli.documents import dataset_document, invalid_document
 from datacachalog.cli.opening import pick, read_catalog
 from datacachalog.cli.options import DEFAULTS, Here, Json, Names, Offline, Options
-from datacachalog.cli.sentences import plural
 from datacachalog.cli.tables import Cell, Column, render
+from datacachalog.cli.visible import plural
 from datacachalog.errors import InvalidCatalogError
 from datacachalog.loader import LoadedCatalog
 from datacachalog.model import Latest
@@ -61,7 +61,7 @@ def list_datasets(
     *names: Names,
     status: Annotated[
         bool,
-        Parameter(name="--status", negative=(), help="Compare with the sources, as `dcl status`"),
+        Parameter(name="--status", help="Compare with the sources, as `dcl status`"),
     ] = False,
     offline: Offline = False,
     json: Json = False,

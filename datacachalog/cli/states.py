@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from datacachalog.cli.sentences import plural
 from datacachalog.cli.streams import Terminal
 from datacachalog.cli.tables import Cell, Column, render
+from datacachalog.cli.visible import plural
 from datacachalog.outcome import DatasetStatus, Freshness
 from datacachalog.units import format_age, format_size
 

@@ -52,20 +52,24 @@ def render(
     """
     cells = [[_visible_cell(value) for value in row] for row in rows]
     shown = [i for i in range(len(columns)) if any(row[i].text for row in cells)]
-    widths = {
-        i: max([cell_len(columns[i].title), *(cell_len(row[i].text) for row in cells)])
-        for i in shown
-    }
-    if stream.width is not None:
-        _fit(widths, columns, stream.width - indent)
     if has_head:
         cells.insert(0, [Cell(column.title, "dim") for column in columns])
-    return [" " * indent + _line(stream, columns, widths, row) for row in cells]
+    widths = {i: max((cells_of(row[i].text) for row in cells), default=0) for i in shown}
+    if stream.width is not None:
+        _fit(widths, columns, stream.width - indent)
+    margin = " " * indent
+    return [margin + _line(stream, columns, widths, row) for row in cells]
+
+
+def cells_of(text: str) -> int:
+    """Return how many cells of a terminal `text` takes; it must be `visible`."""
+    return len(text) if text.isascii() else cell_len(text)
 
 
 def _visible_cell(value: str | Cell) -> Cell:
-    text, style = value if isinstance(value, Cell) else (value, "")
-    return Cell(visible(text), style)
+    if isinstance(value, str):
+        return Cell(visible(value))
+    return Cell(visible(value.text), value.style)
 
 
 def _fit(widths: dict[int, int], columns: Sequence[Column], width: int) -> None:
@@ -100,10 +104,15 @@ def _line(
 ) -> str:
     parts = []
     for i, width in widths.items():
-        text = cut(row[i].text, width, in_middle=columns[i].cut_middle)
-        padding = " " * (width - cell_len(text))
-        painted = stream.paint(text, row[i].style) if row[i].style else text
-        parts.append(padding + painted if columns[i].align_right else painted + padding)
+        text, style = row[i]
+        column = columns[i]
+        padding = width - cells_of(text)
+        if padding < 0:
+            text = cut(text, width, in_middle=column.cut_middle)
+            padding = width - cells_of(text)
+        if style:
+            text = stream.paint(text, style)
+        parts.append(" " * padding + text if column.align_right else text + " " * padding)
     return _GAP.join(parts).rstrip(" ")
 
 
@@ -113,7 +122,7 @@ def cut(text: str, width: int, *, in_middle: bool = False) -> str:
     >>> cut("s3://lake/orders/year=2026/part.parquet", 20, in_middle=True)
     's3://lake/…t.parquet'
     """
-    if cell_len(text) <= width:
+    if cells_of(text) <= width:
         return text
     if width <= 1:
         return "…"[:width]

@@ -7,9 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from rich.cells import cell_len
-
-from datacachalog.cli.tables import cut
+from datacachalog.cli.tables import cells_of, cut
 from datacachalog.cli.visible import visible
 from datacachalog.events import (
     DatasetFinished,
@@ -144,7 +142,7 @@ def _file_row(dataset: str, relpath: str, size: int, done: int, width: int, bar:
     room = width - len(tail) - 4
     label_width = min(48, room // 2)
     label = cut(visible(f"{dataset}/{relpath}"), label_width, in_middle=True)
-    padding = " " * (label_width - cell_len(label))
+    padding = " " * (label_width - cells_of(label))
     return f"{label}{padding}  {_draw(done, size, min(40, room - label_width), bar)}  {tail}"
 
 

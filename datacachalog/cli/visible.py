@@ -1,4 +1,4 @@
-"""Names, keys and messages become text that can do a terminal no harm.
+"""Names, keys, counts and messages become text that can do a terminal no harm.
 
 Everything that comes from outside (keys, names, paths, messages) passes through
 `visible` before it is shown to a person.
@@ -24,3 +24,12 @@ def visible(text: str) -> str:
 
 def _escape(char: str) -> str:
     return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def plural(count: int, noun: str) -> str:
+    """Return the count with its noun.
+
+    >>> plural(1, "file"), plural(1203, "file")
+    ('1 file', '1,203 files')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

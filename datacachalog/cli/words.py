@@ -123,7 +123,7 @@ def _end_of_options(words: Sequence[str]) -> int:
 
 def build_app(terminal: Terminal) -> "App":
     """Return the cyclopts application: every command by name, none of them imported."""
-    from cyclopts import App, Group
+    from cyclopts import App, Group, Parameter
 
     def new_app(name: str, **more: Any) -> App:
         return App(
@@ -132,6 +132,7 @@ def build_app(terminal: Terminal) -> "App":
             version_flags=(),
             help_formatter=Formatter(terminal.out),
             help_format="plaintext",
+            default_parameter=Parameter(negative=(), show_default=False),
             group_arguments=Group("Arguments", sort_key=1),
             group_parameters=Group("Options", sort_key=2),
             **more,
