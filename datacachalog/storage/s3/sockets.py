@@ -41,6 +41,10 @@ class Pool:
         self._idle: deque[Line] = deque()
         self._tls: ssl.SSLContext | None = None
 
+    def __del__(self) -> None:
+        for line in self._idle:
+            line.http.close()
+
     def take(self, origin: str) -> Line:
         """Return a waiting connection to `origin`, else a new one."""
         for _ in range(len(self._idle)):

@@ -1,0 +1,1 @@
+"""Tests of S3, over moto and over servers that misbehave."""
