@@ -20,6 +20,7 @@ from datacachalog.document import DocumentError, Fault, Place, Table
 from datacachalog.errors import (
     CatalogNotFoundError,
     InvalidCatalogError,
+    InvalidPinError,
     InvalidValueError,
     Problem,
 )
@@ -39,6 +40,7 @@ from datacachalog.spec import (
     claim,
 )
 from datacachalog.suggest import did_you_mean
+from datacachalog.units import parse_pin
 from datacachalog.wording import invalid_value, shown, unknown_key
 
 _MAIN_ONLY = ("data", "cache")
@@ -116,13 +118,11 @@ class _Loading:
         main = self._files[0] if self._files else None
         if main is None:
             raise InvalidCatalogError(self._problems)
-        data = (
-            self._validated(DataSettings, main.section("data"), main, "in `data`") or DataSettings()
-        )
-        cache = (
-            self._validated(CacheSettings, main.section("cache"), main, "in `cache`")
-            or CacheSettings()
-        )
+        data = self._section(DataSettings, main, "data")
+        cache = self._section(CacheSettings, main, "cache")
+        if cache.dir:
+            folder = os.path.join(project_root(self._path), os.path.expanduser(cache.dir))
+            cache = cache.model_copy(update={"dir": os.path.normpath(folder)})
         storages = self._storages()
         datasets, places = self._datasets(main, storages)
         self._check_landings(datasets, data, places)
@@ -274,12 +274,12 @@ class _Loading:
                     file.table.keys_at[key],
                     f"write it in {self._files[0].shown}",
                 )
-        head = Table()
-        if file.table.get("as_of") is not None:
-            head["as_of"] = file.table["as_of"]
-            head.values_at["as_of"] = file.table.values_at["as_of"]
-        if self._validated(CatalogSpec, head, file, "in the catalog") is None:
-            file.table["as_of"] = None
+        if (as_of := file.table.get("as_of")) is not None:
+            try:
+                parse_pin(as_of)
+            except InvalidPinError as exc:
+                self._add(file.shown, exc.message, file.table.values_at["as_of"], exc.hint)
+                file.table["as_of"] = None
         file.defaults = self._defaults(file)
 
     def _defaults(self, file: _File) -> dict[str, object]:
@@ -420,6 +420,12 @@ class _Loading:
             above.append((parts, path, name))
 
     # --- problems -------------------------------------------------------------------
+
+    def _section(self, model: type[_Model], file: _File, key: str) -> _Model:
+        """Return a part of the file as `model`; its defaults where it is left out or wrong."""
+        read = self._validated(model, file.section(key), file, f"in `{key}`")
+        # Defaults need no validation, which would have to be built first.
+        return read or model.model_construct()
 
     def _validated(
         self,

@@ -277,15 +277,16 @@ Duration = Annotated[
 class _Spec(BaseModel):
     """What all models share: frozen, no unknown keys but `x-*`, no values in messages."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    # Built when first used: a command that needs one model does not wait for six.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _leave_out_free_keys(cls, value: object) -> object:
-        if isinstance(value, dict) and any(
-            isinstance(key, str) and key.startswith("x-") for key in value
-        ):
-            return {k: v for k, v in value.items() if not str(k).startswith("x-")}
+        if isinstance(value, dict) and any(str(key)[:2] == "x-" for key in value):
+            return {k: v for k, v in value.items() if str(k)[:2] != "x-"}
         return value
 
 

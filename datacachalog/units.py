@@ -8,6 +8,7 @@ hint that can be typed.
 import re
 from calendar import monthrange
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import lru_cache
 
 from datacachalog.errors import InvalidPinError, InvalidValueError
 from datacachalog.model import Ago, AsOf, Latest
@@ -130,6 +131,7 @@ def _parse_iso_duration(text: str) -> timedelta | None:
     )
 
 
+@lru_cache(maxsize=256)  # a default is read again for each dataset
 def _parse_worded_duration(text: str) -> timedelta:
     seconds, position = 0.0, 0
     while match := _AMOUNT.match(text, position):
@@ -245,7 +247,11 @@ def parse_instant(value: str | date | datetime) -> AsOf:
         if value.tzinfo is None:
             raise _naive(value.isoformat())
         return AsOf(_in_utc(value, str(value)), value.isoformat().replace("+00:00", "Z"))
-    text = value.isoformat() if isinstance(value, date) else value.strip()
+    return _parse_instant_text(value.isoformat() if isinstance(value, date) else value.strip())
+
+
+@lru_cache(maxsize=256)  # a default is read again for each dataset
+def _parse_instant_text(text: str) -> AsOf:
     match = _INSTANT.fullmatch(text)
     if match is None or (match["zone"] and not match["time"]):
         raise InvalidPinError(f"{text!r} is not an instant", hint=_correct_instant(text))

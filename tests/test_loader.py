@@ -195,6 +195,20 @@ def test_a_free_key_among_datasets_is_worth_a_warning(project: Project) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "folder"),
+    [(".cache", "{root}/.cache"), ("/scratch/dcl", "/scratch/dcl"), ("~/dcl", "/home/ada/dcl")],
+)
+def test_a_cache_folder_is_relative_to_the_project(
+    project: Project, monkeypatch: pytest.MonkeyPatch, written: str, folder: str
+) -> None:
+    """Wherever the command is run."""
+    monkeypatch.setenv("HOME", "/home/ada")
+    catalog = project.load(f"cache: {{dir: {written}}}", ".datacachalog/catalogs/core.yaml")
+
+    assert catalog.cache.dir == folder.format(root=project.root)
+
+
 def test_certificates_are_relative_to_the_file(project: Project) -> None:
     """As everything that names a file is."""
     project.write("storages: {lab: {ca_bundle: certs/lab.pem}}", "shared/s.yaml")
