@@ -5,20 +5,15 @@ be used from many threads, and after a fork: clients are built per process, at f
 """
 
 import os
-import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from blake3 import blake3
-
-from datacachalog import events, readers, units, uri
+from datacachalog import events, readers, uri
 from datacachalog.cache.disk import Disk
 from datacachalog.cache.files import LinkKind
 from datacachalog.cache.placement import Folder
@@ -29,7 +24,6 @@ from datacachalog.discovery import find_catalog
 from datacachalog.errors import (
     DatacachalogError,
     DatasetNotFoundError,
-    InvalidPinError,
     LockError,
     ObjectNotFoundError,
     PartialFailureError,
@@ -38,8 +32,15 @@ from datacachalog.line import Line
 from datacachalog.loader import load
 from datacachalog.lockfile import Lock, LockedDataset, LockFile, LockMode
 from datacachalog.lockfile import read as read_lock
-from datacachalog.locking import LockReport, difference, disagreements, must_resolve, write_lock
-from datacachalog.model import Ago, AsOf, ObjectVersion, Pin, VersionId
+from datacachalog.locking import (
+    Hold,
+    LockReport,
+    difference,
+    disagreements,
+    must_resolve,
+    write_lock,
+)
+from datacachalog.model import ObjectVersion
 from datacachalog.outcome import (
     DatasetStatus,
     Freshness,
@@ -48,12 +49,11 @@ from datacachalog.outcome import (
     SyncReport,
     Verification,
 )
-from datacachalog.pool import Pool, Valve
+from datacachalog.pool import Pool
 from datacachalog.push import push
-from datacachalog.resolve import Policy
 from datacachalog.retrieval import Target, retrieve
-from datacachalog.retry import Cancel
-from datacachalog.settings import DEFAULT_JOBS, MAX_JOBS, cache_dir
+from datacachalog.session import Ask, Instant, instant, running, settled, slug
+from datacachalog.settings import cache_dir
 from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings, landing
 from datacachalog.storage import open_storage
 from datacachalog.storage.protocol import Storage
@@ -61,7 +61,6 @@ from datacachalog.suggest import did_you_mean
 from datacachalog.transfer import Run
 from datacachalog.verification import verify
 
-Instant = str | date | datetime
 OneOrMany = Path | list[Path]
 T = TypeVar("T")
 
@@ -71,32 +70,6 @@ _LINKS = {
     "hardlink": (LinkKind.HARDLINK, LinkKind.COPY),
     "copy": (LinkKind.COPY,),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a caller asks of a run: how far to go, how wide, and who listens."""
-
-    as_of: Instant | None = None
-    version_id: str | None = None
-    refresh: bool = False
-    offline: bool = False
-    jobs: int | None = None
-    report: events.Report = events.ignore
-
-    @property
-    def policy(self) -> Policy:
-        """Return the part that resolving needs."""
-        return Policy(offline=self.offline, refresh=self.refresh)
-
-    @property
-    def pin(self) -> Pin | None:
-        """Return the ad-hoc pin, or None where each dataset's own counts."""
-        if self.version_id is not None:
-            if self.as_of is not None:
-                raise InvalidPinError("`as_of` and `version_id` exclude each other")
-            return VersionId(self.version_id)
-        return None if self.as_of is None else units.parse_pin(self.as_of)
 
 
 class Catalog:
@@ -182,10 +155,10 @@ class Catalog:
         `offline` never asks. `jobs` bounds transfers at once. `report` gets events.
         """
         ask = Ask(as_of, version_id, refresh, offline, jobs, report)
-        with _running(ask) as run:
+        with running(ask) as run:
             line = self._line(name, ask, run)
             outcome, resolution = line.sync()
-            self.lock_file.update([line.to_lock])
+            self.lock_file.update([line.hold.news])
             report(_finished(outcome))
             return line.paths(resolution)
 
@@ -246,7 +219,7 @@ class Catalog:
 
         Raises `NotFetchedError` if there was none.
         """
-        with _running(Ask()) as run:
+        with running(Ask()) as run:
             return self._line(name, Ask(), run).placed_paths()
 
     def load(self, name: str, **read_args: Any) -> Any:
@@ -304,9 +277,9 @@ class Catalog:
         At most `limit` versions of each key, delete markers included. `key` is a relpath
         or a pattern over them. Raises `VersioningNotSupportedError` where there is none.
         """
-        with _running(Ask()) as run:
+        with running(Ask()) as run:
             line = self._line(name, Ask(), run)
-            return line.versions(limit=limit, key=key, at=_instant(as_of, line.storage))
+            return line.versions(limit=limit, key=key, at=instant(as_of, line.storage))
 
     # --- the lock -----------------------------------------------------------------
 
@@ -386,7 +359,7 @@ class Catalog:
         return [self._dataset(name).name for name in names or self.datasets]
 
     def _placed(self, names: Iterable[str]) -> dict[str, LockedDataset]:
-        with _running(Ask()) as run:
+        with running(Ask()) as run:
             entries = {name: self._line(name, Ask(), run).placed_entry() for name in names}
         return {name: entry for name, entry in entries.items() if entry is not None}
 
@@ -419,7 +392,7 @@ class Catalog:
         place; `file` stays yours. Raises `PushRefusedError` for globs, pins and datasets
         without `push: true`, and `PushConflictError` if the remote changed.
         """
-        with _running(Ask(report=report)) as run:
+        with running(Ask(report=report)) as run:
             return push(self._line(name, Ask(), run), Path(file), force=force)
 
     def invalidate(self, name: str) -> int:
@@ -434,7 +407,7 @@ class Catalog:
 
         Patterns are those of `exclude`: without `/` they match the base name at any depth.
         """
-        with _running(Ask()) as run:
+        with running(Ask()) as run:
             return self._line(name, Ask(), run).invalidate(pattern)
 
     # --- behind it ----------------------------------------------------------------
@@ -447,7 +420,7 @@ class Catalog:
         failed: Callable[[str, DatacachalogError], T],
     ) -> list[T]:
         """Walk the line for each dataset, many at once; an error becomes that one's result."""
-        with _running(ask) as run:
+        with running(ask) as run:
             lines = [self._line(name, ask, run) for name in names]
             results: dict[str, T] = {}
 
@@ -465,7 +438,7 @@ class Catalog:
             else:
                 with Pool(min(run.pool.size, len(lines) or 1), run.cancel) as walkers:
                     walkers.each(walk, lines)
-            self.lock_file.update(line.to_lock for line in lines)
+            self.lock_file.update(line.hold.news for line in lines)
             return [results[line.dataset.name] for line in lines]
 
     def _line(self, name: str, ask: Ask, run: Run) -> Line:
@@ -475,8 +448,8 @@ class Catalog:
         pin, key, lock = dataset.pin, name, self.lock_file.read()
         if ask.pin is not None:
             lock = None
-            pin = _settled(ask.pin, storage, ask)
-            key, root = f"{name}@{_slug(pin)}", f"{root}@{_slug(pin)}"
+            pin = settled(ask.pin, storage, ask)
+            key, root = f"{name}@{slug(pin)}", f"{root}@{slug(pin)}"
         folder = self._folder(root)
         return Line(
             dataset=dataset,
@@ -490,9 +463,7 @@ class Catalog:
             run=run,
             lock_path=str(self._states.path(key).with_suffix(".lock")),
             folder_at=self._folder,
-            project=self.root,
-            lock=lock,
-            lock_mode=self.lock_file.mode,
+            hold=Hold(dataset, pin, self.root, lock, self.lock_file.mode),
         )
 
     def _dataset(self, name: str) -> Dataset:
@@ -562,52 +533,8 @@ def get(
     target = Target.of(dataset, dest)
     owner = catalog or Catalog()
     dataset = dataset.with_resolved_paths(Path.cwd())
-    with _running(Ask(jobs=jobs, report=report)) as run:
+    with running(Ask(jobs=jobs, report=report)) as run:
         return retrieve(dataset, target, owner.storage_of(dataset), owner.store, run)
-
-
-@contextmanager
-def _running(ask: Ask) -> Iterator[Run]:
-    """Provide what all transfers of one call share; clean up after Ctrl-C."""
-    jobs = max(1, min(MAX_JOBS, ask.jobs or DEFAULT_JOBS))
-    cancel = Cancel()
-    with Pool(jobs, cancel) as pool:
-        run = Run(pool, Valve(jobs), cancel, ask.report)
-        try:
-            yield run
-        except KeyboardInterrupt:
-            cancel.set()
-            pool.join(1.0)
-            run.discard_temps()
-            raise
-
-
-def _instant(as_of: Instant | None, storage: Storage) -> datetime | None:
-    if as_of is None:
-        return None
-    pin = _settled(units.parse_pin(as_of), storage, Ask())
-    return pin.at if isinstance(pin, AsOf) else None
-
-
-def _settled(pin: Pin, storage: Storage, ask: Ask) -> Pin:
-    """Turn a duration into the instant it means now, by the server's clock."""
-    if not isinstance(pin, Ago):
-        return pin
-    now = datetime.now(UTC) if ask.offline else storage.now()
-    return AsOf(now.replace(microsecond=0) - pin.delta)
-
-
-def _slug(pin: Pin) -> str:
-    """Return the part of a folder's name that says which pin it holds; injective."""
-    match pin:
-        case AsOf():
-            return pin.slug
-        case VersionId(version_id):
-            if re.fullmatch(r"[A-Za-z0-9._-]{1,128}", version_id):
-                return f"v-{version_id}"
-            return f"v~{blake3(version_id.encode()).hexdigest()[:32]}"
-        case _:
-            return str(pin)
 
 
 def _cache_root(explicit: str | os.PathLike[str] | None, settings: CacheSettings) -> Path:

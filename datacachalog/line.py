@@ -21,7 +21,6 @@ from datacachalog.cache.state import PlacedFile, PlacedFiles, State, StateFolder
 from datacachalog.checksums import Checksum, Hashes
 from datacachalog.errors import (
     DatacachalogError,
-    LockError,
     NotFetchedError,
     ObjectChangedError,
     ObjectNotFoundError,
@@ -29,7 +28,8 @@ from datacachalog.errors import (
     StorageError,
 )
 from datacachalog.history import list_versions
-from datacachalog.lockfile import Held, Lock, LockedDataset, LockMode, digest_of, locked_dataset
+from datacachalog.lockfile import Held, LockedDataset
+from datacachalog.locking import Hold, find_local
 from datacachalog.model import EPOCH, Latest, ObjectVersion, Origin, Pin, RemoteObject, Resolution
 from datacachalog.outcome import DatasetStatus, Freshness, Outcome, judge
 from datacachalog.plan import NOTHING, Hit, Plan, plan
@@ -48,8 +48,7 @@ class Line:
     """One dataset under one pin on its way to disk.
 
     `key` names its state; `root` is its folder as the state records it (relative to the
-    project); `folder_at` opens any such folder. `lock` is None where none counts;
-    `to_lock` is what the lock should say of the dataset after a sync, if that is news.
+    project); `folder_at` opens any such folder; `hold` is what the lock says.
     """
 
     dataset: Dataset
@@ -63,20 +62,17 @@ class Line:
     run: Run
     lock_path: str
     folder_at: Callable[[str], Folder]
-    project: Path
-    lock: Lock | None = None
-    lock_mode: LockMode = LockMode.OBEY
-    to_lock: LockedDataset | None = None
+    hold: Hold
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     # --- what is known ------------------------------------------------------------
 
     def resolve(self, previous: State | None) -> Resolution:
         """Ask what the dataset means now, or take the answer that is known."""
-        locked = self._locked()
+        locked = self.hold.find()
         if locked is not None:
             resolution = self._resolve_locked(locked)
-        elif self.lock is not None and not self.policy.offline:
+        elif self.hold.counts and not self.policy.offline:
             resolution = self._ask(with_versions=True)
         else:
             resolution = resolve(
@@ -100,7 +96,7 @@ class Line:
         resolution = self._ask(with_versions=True)
         for warning in resolution.warnings:
             self.run.report(events.Warned(self.dataset.name, warning))
-        entry = self._entry(resolution)
+        entry = self.hold.entry_for(resolution.objects, resolution.endpoint)
         if entry.held is not Held.HASH:
             return entry
         hashes: dict[str, str] = {}
@@ -147,25 +143,10 @@ class Line:
 
     # --- the lock -----------------------------------------------------------------
 
-    def _locked(self) -> LockedDataset | None:
-        """Return the lock's entry if it counts; raise where it must fit and does not."""
-        if self.lock is None:
-            return None
-        name = self.dataset.name
-        entry = self.lock.datasets.get(name)
-        if entry is not None and self.lock_mode is LockMode.FROZEN:
-            return entry
-        if entry is not None and entry.digest == digest_of(self.dataset, self.pin):
-            return entry
-        if self.lock_mode is LockMode.OBEY:
-            return None
-        reason = "is not in the lock" if entry is None else "changed in the catalog since the lock"
-        raise LockError(f"'{name}' {reason}", hint=f"run `dcl lock {name}`")
-
     def _resolve_locked(self, locked: LockedDataset) -> Resolution:
         objects = locked.objects
         if locked.held is Held.HASH:
-            objects = self._find_local(locked)
+            objects = find_local(locked, self._ask(with_versions=False).objects)
         return Resolution(
             objects=objects,
             pin=self.pin,
@@ -174,39 +155,6 @@ class Line:
             origin=Origin.LOCK,
             hashes=dict(locked.hashes),
         )
-
-    def _find_local(self, locked: LockedDataset) -> tuple[RemoteObject, ...]:
-        """Return the local files that a lock names, as they are here; their hashes decide."""
-        here = {obj.relpath: obj for obj in self._ask(with_versions=False).objects}
-        for wanted in locked.objects:
-            found = here.get(wanted.relpath)
-            if found is None or found.size != wanted.size:
-                what = "is gone" if found is None else f"has {found.size} bytes now"
-                raise ObjectChangedError(
-                    f"'{wanted.uri}' is locked with {wanted.size} bytes, but {what}",
-                    hint=f"restore the file, or run `dcl lock --upgrade {self.dataset.name}`",
-                )
-        return tuple(here[wanted.relpath] for wanted in locked.objects)
-
-    def _entry(self, resolution: Resolution) -> LockedDataset:
-        return locked_dataset(
-            self.dataset, self.pin, resolution.objects, resolution.endpoint, self.project
-        )
-
-    def _note_for_lock(self, resolution: Resolution, placed: PlacedFiles) -> None:
-        """Keep what the lock should say now: new objects, and hashes it lacks."""
-        if self.lock is None or self.lock_mode is not LockMode.OBEY:
-            return
-        if len(resolution.hashes) == len(resolution.objects) and resolution.hashes:
-            return
-        hashes = dict(zip(placed.relpath, placed.blake3, strict=True))
-        entry = (
-            self.lock.datasets[self.dataset.name]
-            if resolution.origin is Origin.LOCK
-            else self._entry(resolution)
-        )
-        known = {path: value for path, value in hashes.items() if value is not None}
-        self.to_lock = replace(entry, hashes=known)
 
     def plan(self, resolution: Resolution, previous: State | None) -> Plan:
         """Compare with what was placed and what lies on disk."""
@@ -234,7 +182,7 @@ class Line:
         if state is None:
             return None
         objects = (placed.object for placed in state.files)
-        entry = locked_dataset(self.dataset, self.pin, objects, state.endpoint, self.project)
+        entry = self.hold.entry_for(objects, state.endpoint)
         known = zip(state.files.relpath, state.files.blake3, strict=True)
         return replace(entry, hashes={path: b3 for path, b3 in known if b3 is not None})
 
@@ -277,7 +225,7 @@ class Line:
             try:
                 return self._sync_once(dry_run=dry_run)
             except ObjectChangedError as exc:
-                if again == RESOLVE_AGAIN or self.policy.offline or self._locked() is not None:
+                if again == RESOLVE_AGAIN or self.policy.offline or self.hold.find() is not None:
                     raise
                 again += 1
                 self.run.report(
@@ -294,7 +242,7 @@ class Line:
         self._check_hits(todo, state)
         if todo.is_noop and state is not None and state.root == self.root:
             self._confirm(state, resolution)
-            self._note_for_lock(resolution, state.files)
+            self.hold.note(resolution, state.files)
             return self._outcome(todo, None), resolution
         with self._alone() as has_waited:
             if has_waited:
@@ -313,7 +261,7 @@ class Line:
                 raise ObjectChangedError(f"{exc}, although it was listed", hint=exc.hint) from exc
             self._leave_old_root(state)
             self._record(resolution, result)
-            self._note_for_lock(resolution, result.placed)
+            self.hold.note(resolution, result.placed)
         return self._outcome(todo, result), resolution
 
     def _check_hits(self, todo: Plan, state: State | None) -> None:

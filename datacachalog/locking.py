@@ -1,17 +1,94 @@
-"""Making, checking and comparing locks: `dcl lock`, `outdated`, `diff`.
+"""The rules of locking: which entry counts, what must be resolved, where sides differ.
 
 Works on entries that were resolved, and on locks as values; asks no network itself. Used
-by `catalog`.
+by `line` and `catalog`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from datacachalog.cache.state import PlacedFiles
 from datacachalog.comparison import Comparison, Same, compare
-from datacachalog.errors import DatacachalogError
-from datacachalog.lockfile import Held, Lock, LockedDataset, LockFile, digest_of
-from datacachalog.model import RemoteObject
+from datacachalog.errors import DatacachalogError, LockError, ObjectChangedError
+from datacachalog.lockfile import (
+    Held,
+    Lock,
+    LockedDataset,
+    LockFile,
+    LockMode,
+    digest_of,
+    locked_dataset,
+)
+from datacachalog.model import Origin, Pin, RemoteObject, Resolution
 from datacachalog.spec import Dataset
+
+
+@dataclass(slots=True)
+class Hold:
+    """What the lock says of one dataset in one run, and what it should say afterwards.
+
+    `lock` is None where none counts. `root` is the project, which local files are named
+    from. `news` is the entry that the lock should get, once a sync knows it.
+    """
+
+    dataset: Dataset
+    pin: Pin
+    root: Path
+    lock: Lock | None = None
+    mode: LockMode = LockMode.OBEY
+    news: LockedDataset | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Tell whether there is a lock at all that this run should heed."""
+        return self.lock is not None
+
+    def find(self) -> LockedDataset | None:
+        """Return the entry to obey, or None if there is none to; raise where there must be."""
+        if self.lock is None:
+            return None
+        name = self.dataset.name
+        entry = self.lock.datasets.get(name)
+        if entry is not None and self.mode is LockMode.FROZEN:
+            return entry
+        if entry is not None and entry.digest == digest_of(self.dataset, self.pin):
+            return entry
+        if self.mode is LockMode.OBEY:
+            return None
+        reason = "is not in the lock" if entry is None else "changed in the catalog since the lock"
+        raise LockError(f"'{name}' {reason}", hint=f"run `dcl lock {name}`")
+
+    def entry_for(self, objects: Iterable[RemoteObject], endpoint: str) -> LockedDataset:
+        """Return the entry that says what the dataset resolved to, without hashes."""
+        return locked_dataset(self.dataset, self.pin, objects, endpoint, self.root)
+
+    def note(self, resolution: Resolution, placed: PlacedFiles) -> None:
+        """Keep as `news` what a sync learnt: objects that were not locked, hashes that lacked."""
+        if self.lock is None or self.mode is not LockMode.OBEY:
+            return
+        if resolution.hashes and len(resolution.hashes) == len(resolution.objects):
+            return
+        if resolution.origin is Origin.LOCK:
+            entry = self.lock.datasets[self.dataset.name]
+        else:
+            entry = self.entry_for(resolution.objects, resolution.endpoint)
+        hashes = zip(placed.relpath, placed.blake3, strict=True)
+        self.news = replace(entry, hashes={path: b3 for path, b3 in hashes if b3 is not None})
+
+
+def find_local(locked: LockedDataset, here: Iterable[RemoteObject]) -> tuple[RemoteObject, ...]:
+    """Return those local files `here` that the lock names; raise if one is gone or resized."""
+    known = {obj.relpath: obj for obj in here}
+    for wanted in locked.objects:
+        found = known.get(wanted.relpath)
+        if found is None or found.size != wanted.size:
+            what = "it is gone" if found is None else f"it has {found.size} bytes now"
+            raise ObjectChangedError(
+                f"'{wanted.uri}' is locked with {wanted.size} bytes, but {what}",
+                hint=f"restore the file, or run `dcl lock --upgrade {locked.name}`",
+            )
+    return tuple(known[wanted.relpath] for wanted in locked.objects)
 
 
 @dataclass(frozen=True, slots=True)

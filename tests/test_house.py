@@ -46,7 +46,7 @@ def test_the_development_extra_brings_all_others(extra: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["pip install --quiet '.[dev]'", "ruff format --check", "ruff check", "mypy", "pytest"],
+    ["pip install -qq '.[dev]'", "ruff format --check", "ruff check", "mypy", "pytest"],
 )
 def test_ci_runs_every_check(line: str) -> None:
     """The script installs the development extra and runs each tool over everything."""
