@@ -125,8 +125,12 @@ def ask(
             if not is_excluded(obj.relpath):
                 objects.setdefault(obj.uri, obj)
     if not objects and not dataset.allow_empty:
+        if why_nothing is not None:
+            raise ObjectNotFoundError(
+                why_nothing, hint=f"`dcl versions {dataset.name}` shows what there is when"
+            )
         raise ObjectNotFoundError(
-            why_nothing or f"nothing matches {_quoted(dataset.sources)}{_at(pin)}",
+            f"nothing matches {_quoted(dataset.sources)}{_at(pin)}",
             hint="correct the pattern (`**` crosses folders, `*` does not),"
             " or set `allow_empty: true`",
         )
