@@ -27,17 +27,10 @@ from pydantic import (
 )
 
 from datacachalog.errors import DatacachalogError, InvalidValueError, UnsupportedSchemeError
+from datacachalog.globs import is_glob, unescape
 from datacachalog.model import Ago, AsOf, Latest, VersionId
 from datacachalog.units import format_duration, parse_duration, parse_pin, parse_size
-from datacachalog.uri import (
-    check_source,
-    fixed_folder,
-    is_glob,
-    resolve_local,
-    scheme_of,
-    split,
-    unescape,
-)
+from datacachalog.uri import check_source, fixed_folder, resolve_local, scheme_of, split
 
 _K = TypeVar("_K", str, int)
 _T = TypeVar("_T")

@@ -1,8 +1,8 @@
-"""Sources as text: which URIs are accepted, and which of them name many objects.
+"""Sources as text: which URIs are accepted, and their parts.
 
 Owns the table of schemes and the spelling rules that hold before anything is asked of a
-storage. Keys are raw: never percent-decoded, never normalised. Used by the catalog's models
-and by storages; knows neither.
+storage. Keys are raw: never percent-decoded, never normalised; what is a pattern, `globs`
+says. Used by the catalog's models and by storages; knows neither.
 """
 
 import os
@@ -10,6 +10,12 @@ import re
 from pathlib import Path
 
 from datacachalog.errors import InvalidValueError, UnsupportedSchemeError
+
+# Sources are spelt as patterns are: whoever works with sources finds both here.
+from datacachalog.globs import Glob
+from datacachalog.globs import escape as escape
+from datacachalog.globs import is_glob as is_glob
+from datacachalog.globs import unescape as unescape
 
 SCHEMES = frozenset({"file", "memory", "s3"})
 """Every scheme a source may have; a source without one is a local path."""
@@ -21,7 +27,6 @@ _S3_WEB_ADDRESS = re.compile(
     r"https?://(?:([^/.]+)\.)?s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com/([^?]*)", re.IGNORECASE
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_ESCAPED = re.compile(r"\[([*?\[])\]")
 _META = re.compile(r"[*?\[]")
 
 
@@ -122,33 +127,6 @@ def scheme_of(source: str) -> str:
     return match.group(1).lower() if match else "file"
 
 
-def is_glob(source: str) -> bool:
-    """Tell whether the source is a pattern: `*`, `?` or `[` outside of `[*]`, `[?]`, `[[]`.
-
-    >>> is_glob("s3://lake/a*.csv"), is_glob("s3://lake/odd[[]1].csv")
-    (True, False)
-    """
-    return _META.search(_ESCAPED.sub("", source)) is not None
-
-
-def escape(text: str) -> str:
-    """Return a pattern that matches exactly `text`.
-
-    >>> escape("odd[1]*.csv")
-    'odd[[]1][*].csv'
-    """
-    return _META.sub(r"[\g<0>]", text)
-
-
-def unescape(source: str) -> str:
-    """Return the one key that a source without wildcards names.
-
-    >>> unescape("s3://lake/odd[[]1].csv")
-    's3://lake/odd[1].csv'
-    """
-    return _ESCAPED.sub(r"\1", source)
-
-
 def split(source: str) -> tuple[str, str, str]:
     """Return scheme, bucket and key; a local path has no bucket, and is its own key.
 
@@ -171,9 +149,9 @@ def fixed_folder(key: str) -> str:
     >>> fixed_folder("orders/year=2026/**/*.parquet"), fixed_folder("a/b.csv"), fixed_folder("x")
     ('orders/year=2026', 'a', '')
     """
-    # Escapes become placeholders of the same width, so that positions stay true.
-    match = _META.search(_ESCAPED.sub("\0\0\0", key))
-    return unescape((key[: match.start()] if match else key).rpartition("/")[0])
+    if is_glob(key):
+        return Glob(key).fixed_prefix.removesuffix("/")
+    return unescape(key).rpartition("/")[0]
 
 
 def resolve_local(source: str, folder: Path) -> str:

@@ -7,12 +7,9 @@ import pytest
 from datacachalog.errors import InvalidValueError, UnsupportedSchemeError
 from datacachalog.uri import (
     check_source,
-    escape,
     fixed_folder,
-    is_glob,
     resolve_local,
     split,
-    unescape,
 )
 
 
@@ -108,13 +105,6 @@ def test_credentials_in_a_source_are_refused_and_not_repeated(text: str) -> None
         check_source(text)
 
     assert "hush" not in f"{caught.value.message} {caught.value.hint}"
-
-
-@pytest.mark.parametrize("text", ["plain.csv", "odd[1].csv", "*", "a?b", "[[]", "[]", "a]b"])
-def test_an_escaped_name_is_no_pattern(text: str) -> None:
-    """Escaping makes any name literal, and unescaping gives it back."""
-    assert not is_glob(escape(text))
-    assert unescape(escape(text)) == text
 
 
 @pytest.mark.parametrize(
