@@ -5,16 +5,13 @@ Used by the loader, by `Catalog`, and by programs that build datasets without a 
 no files, no environment and no network: reading and merging is the loader's.
 """
 
-import hashlib
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
-from blake3 import blake3
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -26,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from datacachalog.checksums import ALGORITHMS, Checksum
 from datacachalog.errors import DatacachalogError, InvalidValueError, UnsupportedSchemeError
 from datacachalog.globs import is_glob, unescape
 from datacachalog.model import Ago, AsOf, Latest, VersionId
@@ -64,46 +62,27 @@ class ItemsError(InvalidValueError):
 
 # --- checksums ----------------------------------------------------------------------
 
-_DIGITS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128, "blake3": 64}
 
+def parse_checksum(text: object) -> Checksum:
+    """Return the checksum written as `algorithm:hex`.
 
-@dataclass(frozen=True, slots=True)
-class Checksum:
-    """What a file's bytes must hash to; `digest` is lower-case hex."""
-
-    algorithm: str
-    digest: str
-
-    @classmethod
-    def parse(cls, text: object) -> "Checksum":
-        """Return the checksum written as `algorithm:hex`.
-
-        >>> Checksum.parse("md5:900150983CD24FB0D6963F7D28E17F72").digest
-        '900150983cd24fb0d6963f7d28e17f72'
-        """
-        if not isinstance(text, str):
-            raise InvalidValueError(f"`{text}` is not a checksum", hint=_CHECKSUM_HINT)
-        algorithm, colon, digest = text.strip().partition(":")
-        algorithm, digest = algorithm.lower().replace("sha-", "sha"), digest.lower()
-        if not colon or algorithm not in _DIGITS:
-            raise InvalidValueError(
-                f"{text!r} is not a checksum", hint=_checksum_hint(text.strip().lower())
-            )
-        if not re.fullmatch(f"[0-9a-f]{{{_DIGITS[algorithm]}}}", digest):
-            raise InvalidValueError(
-                f"{text!r} is not a checksum",
-                hint=f"{algorithm} has {_DIGITS[algorithm]} hexadecimal digits",
-            )
-        return cls(algorithm, digest)
-
-    def hasher(self) -> "hashlib._Hash | blake3":
-        """Return a new hash object of this algorithm, with `update` and `hexdigest`."""
-        if self.algorithm == "blake3":
-            return blake3()
-        return hashlib.new(self.algorithm, usedforsecurity=False)
-
-    def __str__(self) -> str:
-        return f"{self.algorithm}:{self.digest}"
+    >>> str(parse_checksum("SHA-1:A9993E364706816ABA3E25717850C26C9CD0D89D"))
+    'sha1:a9993e364706816aba3e25717850c26c9cd0d89d'
+    """
+    if not isinstance(text, str):
+        raise InvalidValueError(f"`{text}` is not a checksum", hint=_CHECKSUM_HINT)
+    algorithm, colon, digest = text.strip().partition(":")
+    algorithm, digest = algorithm.lower().replace("sha-", "sha"), digest.lower()
+    if not colon or algorithm not in ALGORITHMS:
+        raise InvalidValueError(
+            f"{text!r} is not a checksum", hint=_checksum_hint(text.strip().lower())
+        )
+    if not re.fullmatch(f"[0-9a-f]{{{ALGORITHMS[algorithm]}}}", digest):
+        raise InvalidValueError(
+            f"{text!r} is not a checksum",
+            hint=f"{algorithm} has {ALGORITHMS[algorithm]} hexadecimal digits",
+        )
+    return Checksum(algorithm, digest)
 
 
 _CHECKSUM_HINT = "write the algorithm and the digest in hex: `sha256:…`, `md5:…` or `blake3:…`"
@@ -111,8 +90,8 @@ _CHECKSUM_HINT = "write the algorithm and the digest in hex: `sha256:…`, `md5:
 
 def _checksum_hint(text: str) -> str:
     if re.fullmatch("[0-9a-f]+", text):
-        likely = {digits: name for name, digits in reversed(_DIGITS.items())}.get(len(text))
-        if likely and likely != "blake3":
+        likely = {digits: name for name, digits in ALGORITHMS.items()}.get(len(text))
+        if likely:
             return f"write `{likely}:{text}`"
     return _CHECKSUM_HINT
 
@@ -213,9 +192,9 @@ def _check_checksum(value: object) -> str | dict[str, str] | None:
     if value is None:
         return None
     if isinstance(value, Mapping):
-        checksums = _each(Checksum.parse, value.items())
+        checksums = _each(parse_checksum, value.items())
         return {str(path): str(checksum) for path, checksum in checksums.items()}
-    return str(Checksum.parse(value))
+    return str(parse_checksum(value))
 
 
 def _check_reader(value: object) -> str | None:
@@ -562,7 +541,7 @@ class Dataset(Defaults):
         text = self.checksum
         if isinstance(text, Mapping):
             text = text.get(relpath)
-        return None if text is None else Checksum.parse(text)
+        return None if text is None else parse_checksum(text)
 
     def with_resolved_paths(self, root: Path) -> "Dataset":
         """Return the dataset with every local source as `file://` and an absolute path.

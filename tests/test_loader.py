@@ -1,15 +1,25 @@
 """A catalog file, as written, to validated values or to all its problems."""
 
+import json
 import os
 from pathlib import Path, PurePosixPath
 from textwrap import dedent
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from datacachalog.errors import CatalogNotFoundError, InvalidCatalogError
+from datacachalog.errors import CatalogNotFoundError, InvalidCatalogError, Problem
 from datacachalog.loader import LoadedCatalog, load
 from datacachalog.model import Ago, AsOf, Latest, VersionId
-from datacachalog.spec import landing
+from datacachalog.spec import (
+    CacheSettings,
+    CatalogSpec,
+    Dataset,
+    DataSettings,
+    StorageSettings,
+    landing,
+)
 
 
 class Project:
@@ -595,3 +605,52 @@ def test_a_large_file_is_not_even_read(project: Project) -> None:
 
     with pytest.raises(InvalidCatalogError, match="the file is larger than 4 MB"):
         load(path, environ={})
+
+
+KEYS = sorted(
+    {
+        key
+        for model in (CatalogSpec, DataSettings, CacheSettings, StorageSettings, Dataset)
+        for key in model.model_fields
+    }
+    | {"x-free", "a", ""}
+)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+WORDS = st.sampled_from(
+    ["s3://l/x", "2024", "7 days", "${X}", "in/", "latest", "a", "name", "../x"]
+)
+VALUES = st.recursive(
+    SCALARS | WORDS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"datasets": st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=3)},
+        optional=dict.fromkeys(("version", "as_of", "data", "cache", "defaults"), VALUES)
+        | {"storages": st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=2) | VALUES},
+    )
+)
+def test_any_value_anywhere_is_read_or_is_a_problem(
+    tmp_path_factory: pytest.TempPathFactory, catalog: dict[str, object]
+) -> None:
+    """No value, wherever it stands, brings anything but problems with their places."""
+    path = tmp_path_factory.getbasetemp() / "catalog.yaml"
+    path.write_text(json.dumps(catalog).replace("\\ud", "\\u0"), "utf-8")
+
+    problems = found_in(path)
+
+    assert all(problem.message and problem.line for problem in problems)
+
+
+def found_in(path: Path) -> tuple[Problem, ...]:
+    """Return the problems of a catalog, none if it loads."""
+    try:
+        load(path, environ={"X": "x"})
+    except InvalidCatalogError as exc:
+        return exc.problems
+    return ()
