@@ -73,13 +73,25 @@ class Bucket:
 
     def backdate(self, key: str, at: datetime, version_id: str | None = None) -> None:
         """Let the server believe that the newest version of `key` (or the given) is of `at`."""
-        from moto.s3.models import s3_backends
-
-        keys = s3_backends["123456789012"]["aws"].buckets[self.name].keys
-        entries = keys.getlist(key)
+        entries = self._stored().getlist(key)
         for entry in entries if version_id else entries[-1:]:
             if version_id in (None, entry.version_id):
                 entry.last_modified = at.replace(tzinfo=None)
+
+    def make_null(self, key: str) -> None:
+        """Let the newest version of `key` be `null`, as if written while suspended."""
+        # moto forgets all history on such a write.
+        keys = self._stored()
+        *older, newest = keys.getlist(key)
+        newest._version_id = None
+        keys.setlist(
+            key, [*(entry for entry in older if entry.version_id not in (None, "null")), newest]
+        )
+
+    def _stored(self) -> Any:
+        from moto.s3.models import s3_backends
+
+        return s3_backends["123456789012"]["aws"].buckets[self.name].keys
 
     def uploads(self) -> list[str]:
         """Return the ids of uploads in parts that were neither completed nor aborted."""

@@ -146,6 +146,7 @@ class Wire:
             other = _named_region(stream)
             if other and other != region and isinstance(body, bytes | memoryview):
                 self._regions[bucket] = other
+                self._give_back(line, stream)
                 line, stream = self._send(request, other)
             try:
                 yield stream

@@ -1,0 +1,236 @@
+"""Listings: every page, every spelling, every server's dialect."""
+
+from dataclasses import dataclass
+from urllib.parse import quote_plus
+from xml.sax.saxutils import escape
+
+import pytest
+
+from datacachalog.errors import (
+    AccessDeniedError,
+    ObjectNotFoundError,
+    StorageError,
+    ThrottledError,
+)
+from tests.storage.s3.scripted import DATE, OneObject, Reply, Request, error, scripted
+
+ETAG = "d41d8cd98f00b204e9800998ecf8427e"
+
+
+@dataclass
+class Lake:
+    """An S3 that lists `keys`, in one of the dialects that servers speak."""
+
+    keys: list[str]
+    is_encoded: bool = True
+    is_indented: bool = False
+    has_token: bool = True
+    varies: bool = False
+
+    def __call__(self, request: Request) -> Reply:
+        """Answer ListObjectsV2."""
+        query = request.query
+        count = int(query.get("max-keys", 1000))
+        start = int(query.get("continuation-token", 0))
+        keys = [key for key in self.keys if key.startswith(query["prefix"])]
+        if "start-after" in query:
+            start = keys.index(query["start-after"]) + 1
+        page, is_truncated = keys[start : start + count], len(keys) > start + count
+        parts = [f"<IsTruncated>{str(is_truncated).lower()}</IsTruncated>"]
+        if self.is_encoded:
+            parts.append("<EncodingType>url</EncodingType>")
+        parts.extend(self.entry(i, key) for i, key in enumerate(page))
+        if is_truncated and self.has_token:
+            parts.append(f"<NextContinuationToken>{start + count}</NextContinuationToken>")
+        glue = "\n    " if self.is_indented else ""
+        text = f"<ListBucketResult>{glue.join(parts)}</ListBucketResult>"
+        return Reply(200, text.encode("utf-8", "surrogateescape"))
+
+    def entry(self, index: int, key: str) -> str:
+        """Return one entry."""
+        name = quote_plus(key, safe="/") if self.is_encoded else escape(key)
+        fields = [
+            f"<Key>{name}</Key>",
+            "<LastModified>2024-02-29T12:34:56.000Z</LastModified>",
+            f"<ETag>&quot;{ETAG}&quot;</ETag>",
+            "<ChecksumAlgorithm>CRC32</ChecksumAlgorithm>" if index % 2 else "",
+            f"<Size>{index}</Size>",
+        ]
+        if self.varies and index % 3 == 1:
+            fields.reverse()
+        if self.varies and index % 3 == 2:
+            del fields[2]
+        glue = "\n    " if self.is_indented else ""
+        return f"<Contents>{glue.join(fields)}</Contents>"
+
+
+def listed(lake: Lake, pattern: str = "**") -> list[str]:
+    """Return the keys that a scan finds."""
+    with scripted(lake) as server:
+        found = list(server.storage().scan(f"s3://bucket/{pattern}"))
+    return [obj.uri.removeprefix("s3://bucket/") for obj in found]
+
+
+@pytest.mark.parametrize(
+    ("count", "requests"), [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (2000, 2), (2001, 3)]
+)
+def test_every_page_is_read_and_none_twice(count: int, requests: int) -> None:
+    """A listing takes as many requests as it has pages, and nothing per key."""
+    keys = [f"k/{i:05d}" for i in range(count)]
+    with scripted(Lake(keys)) as server:
+        found = [obj.relpath for obj in server.storage().scan("s3://bucket/k/*")]
+
+        assert found == [key[2:] for key in keys]
+        assert len(server.requests) == requests
+
+
+ODD = ["a b+c", "a&b<c>\"'", "é/日本", "50%", "k//y", "tab\there", "x/", "../up", "plain"]
+
+
+@pytest.mark.parametrize("is_indented", [False, True], ids=["compact", "indented"])
+@pytest.mark.parametrize("varies", [False, True], ids=["uniform", "varying"])
+@pytest.mark.parametrize("is_encoded", [True, False], ids=["url-encoded", "raw"])
+def test_dialects(is_encoded: bool, varies: bool, is_indented: bool) -> None:
+    """Encoded or raw keys, fields in any order or absent, with or without white space."""
+    lake = Lake(ODD, is_encoded=is_encoded, varies=varies, is_indented=is_indented)
+    with scripted(lake) as server:
+        found = {
+            obj.uri.removeprefix("s3://bucket/"): obj
+            for obj in server.storage().scan("s3://bucket/**")
+        }
+
+    assert [(key, obj.size) for key, obj in found.items()] == [
+        (key, i) for i, key in enumerate(ODD)
+    ]
+    assert {obj.etag for obj in found.values()} == {ETAG, None} if varies else {ETAG}
+
+
+def test_keys_that_are_no_unicode() -> None:
+    """Bytes that are no UTF-8 survive as lone surrogates, with a path of their own."""
+    lake = Lake(["a\udcff"], is_encoded=False)
+
+    assert listed(lake) == ["a\udcff"]
+
+
+def test_a_server_without_tokens() -> None:
+    """Where a page says that more follow but gives no token, the last key does."""
+    lake = Lake([f"k{i}" for i in range(7)], has_token=False)
+    with scripted(lake) as server:
+        found = list(server.storage(page_size=3).scan("s3://bucket/**"))
+
+    assert len(found) == 7
+
+
+def test_a_listing_that_does_not_advance() -> None:
+    """A token that repeats itself ends the listing with an error, not never."""
+    body = (
+        b"<ListBucketResult><IsTruncated>true</IsTruncated>"
+        b"<NextContinuationToken>same</NextContinuationToken></ListBucketResult>"
+    )
+    with scripted(lambda _: Reply(200, body)) as server, pytest.raises(StorageError, match="where"):
+        list(server.storage().scan("s3://bucket/**"))
+
+
+def test_only_the_literal_prefix_is_listed() -> None:
+    """The listing begins at the longest literal start; a flat pattern lists no folders."""
+    with scripted(Lake([])) as server:
+        list(server.storage().scan("s3://bucket/a/y=[0-9]/x*.csv"))
+        list(server.storage().scan("s3://bucket/a/x*.csv"))
+        deep, flat = (request.query for request in server.requests)
+
+    assert (deep["prefix"], deep.get("delimiter")) == ("a/y=", None)
+    assert (flat["prefix"], flat.get("delimiter")) == ("a/x", "/")
+
+
+def test_a_web_page_is_no_listing() -> None:
+    """An endpoint that is a web console is recognised."""
+    page = Reply(200, b"<html><title>Console</title></html>")
+    with scripted(lambda _: page) as server, pytest.raises(StorageError) as caught:
+        list(server.storage().scan("s3://bucket/**"))
+
+    assert "endpoint_url" in (caught.value.hint or "")
+
+
+def test_an_unreadable_time_is_an_error() -> None:
+    """Nonsense in a listing is named, and nothing is made up."""
+    body = (
+        b"<ListBucketResult><Contents><Key>a</Key><LastModified>soon</LastModified>"
+        b"<Size>1</Size></Contents></ListBucketResult>"
+    )
+    with (
+        scripted(lambda _: Reply(200, body)) as server,
+        pytest.raises(StorageError, match="cannot be read"),
+    ):
+        list(server.storage().scan("s3://bucket/**"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "needs"), [("**", "s3:ListBucket`"), ("a", "missing or not permitted")]
+)
+def test_what_is_denied_is_named(pattern: str, needs: str) -> None:
+    """A listing names its permission; a literal cannot tell missing from forbidden."""
+    reply = Reply(403, error("AccessDenied"))
+    with scripted(lambda _: reply) as server, pytest.raises(AccessDeniedError) as caught:
+        list(server.storage().scan(f"s3://bucket/{pattern}"))
+
+    assert needs in str(caught.value)
+
+
+def test_expired_tokens_say_so_although_head_has_no_body() -> None:
+    """The reason that a HEAD cannot give is asked for by a GET."""
+    reply = Reply(400, error("ExpiredToken"))
+    with scripted(lambda _: reply) as server, pytest.raises(AccessDeniedError) as caught:
+        list(server.storage().scan("s3://bucket/a"))
+
+    assert "expired" in str(caught.value)
+    assert "aws sso login" in (caught.value.hint or "")
+
+
+def test_throttled_listings_are_throttled() -> None:
+    """503 on a listing is a request to slow down."""
+    reply = Reply(503, error("SlowDown"))
+    with scripted(lambda _: reply) as server, pytest.raises(ThrottledError):
+        list(server.storage().scan("s3://bucket/**"))
+
+
+def test_a_folder_is_pointed_out() -> None:
+    """A literal URI that is a folder says how to name what is in it."""
+    lake = Lake(["orders/a.csv"])
+    with (
+        scripted(lambda r: Reply(404) if r.method == "HEAD" else lake(r)) as server,
+        pytest.raises(ObjectNotFoundError) as caught,
+    ):
+        list(server.storage().scan("s3://bucket/orders"))
+
+    assert "s3://bucket/orders/**" in (caught.value.hint or "")
+
+
+def test_the_right_region_is_learned() -> None:
+    """Asked at the wrong region, the request is signed again for the one that is named."""
+
+    def answer(request: Request) -> Reply:
+        if "/eu-west-3/" not in request.headers["authorization"]:
+            return Reply(
+                400,
+                b"<Error><Code>AuthorizationHeaderMalformed</Code>"
+                b"<Region>eu-west-3</Region></Error>",
+            )
+        return Lake(["a"])(request)  # fmt: skip
+
+    with scripted(answer) as server:
+        storage = server.storage(region="us-east-1")
+        for _ in range(2):
+            assert len(list(storage.scan("s3://bucket/**"))) == 1
+
+        assert len(server.requests) == 3
+
+
+def test_the_servers_clock() -> None:
+    """`now` is the server's, and asks nothing once it has answered anything."""
+    with scripted(OneObject()) as server:
+        storage = server.storage()
+        list(storage.scan("s3://bucket/a"))
+        now = storage.now()
+
+        assert f"{now:%a, %d %b %Y %H:%M}" == DATE[:22]
+        assert len(server.requests) == 1
