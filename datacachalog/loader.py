@@ -374,7 +374,7 @@ class _Loading:
             merged["as_of"] = as_of
         merged = {key: value for key, value in merged.items() if value is not None}
         if "name" in own:
-            del merged["name"]
+            merged.pop("name", None)
             message, hint = unknown_key("name", (), f"in the dataset {name!r}")
             self._add(file.shown, message, own.keys_at["name"], hint)
         try:

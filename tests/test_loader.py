@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from textwrap import dedent
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from datacachalog.errors import CatalogNotFoundError, InvalidCatalogError, Problem
@@ -635,6 +635,7 @@ VALUES = st.recursive(
         | {"storages": st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=2) | VALUES},
     )
 )
+@example({"datasets": {"a": {"name": None}}})
 def test_any_value_anywhere_is_read_or_is_a_problem(
     tmp_path_factory: pytest.TempPathFactory, catalog: dict[str, object]
 ) -> None:
