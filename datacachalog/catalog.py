@@ -323,16 +323,16 @@ class Catalog:
 
     def diff(
         self,
-        a: str | None = None,
-        b: str | None = None,
+        a: str | Lock | None = None,
+        b: str | Lock | None = None,
         *names: str,
         jobs: int | None = None,
         report: events.Report = events.ignore,
     ) -> list[Comparison]:
         """Compare two sides, dataset by dataset; those that are equal are left out.
 
-        A side is `lock`, `latest`, `placed` (what is on disk), an instant, or the path of a
-        lock file. Defaults: from the lock, if there is one, else from what is placed, to
+        A side is `lock`, `latest`, `placed` (what is on disk), an instant, the path of a lock
+        file, or a `Lock`. Defaults: from the lock, if there is one, else from what is placed, to
         what is latest.
         """
         ask = Ask(jobs=jobs, report=report)
@@ -341,8 +341,12 @@ class Catalog:
         found = [difference(old.get(name), new.get(name)) for name in sorted({*old, *new})]
         return [comparison for comparison in found if comparison.changes]
 
-    def _side(self, side: str, names: Sequence[str], ask: Ask) -> Mapping[str, LockedDataset]:
+    def _side(
+        self, side: str | Lock, names: Sequence[str], ask: Ask
+    ) -> Mapping[str, LockedDataset]:
         chosen = self._chosen(names)
+        if isinstance(side, Lock):
+            return side.only(chosen if names else side.datasets).datasets
         if side == "lock" or side.endswith(".lock") or os.path.isfile(side):
             lock = self.lock_file.load() if side == "lock" else read_lock(Path(side))
             if lock is None:

@@ -5,7 +5,7 @@ by `line` and `catalog`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datacachalog.cache.state import PlacedFiles
@@ -99,7 +99,7 @@ class LockReport:
     kept: tuple[str, ...] = ()
     moved: tuple[Comparison, ...] = ()
     removed: tuple[str, ...] = ()
-    errors: Mapping[str, DatacachalogError] | None = None
+    errors: Mapping[str, DatacachalogError] = field(default_factory=dict)
     is_changed: bool = False
 
 
