@@ -19,22 +19,23 @@ def describe(wire: Wire, bucket: str, key: str) -> RemoteObject:
         raise ObjectNotFoundError(
             f"{uri} is a folder, not an object", hint=f"write `{globs.escape(uri)}/**`"
         )
-    # A refused HEAD has no body to say why; a GET of one byte has.
-    reason = wire.ask("GET", bucket, key, headers={"range": "bytes=0-0"})
-    raise (reason if reason.status >= 400 else answer).fault(uri)
+    raise _reason(wire, answer, bucket, key)
 
 
 def find(wire: Wire, bucket: str, key: str) -> RemoteObject | None:
-    """Return the object at `key` as it is now, or None for none."""
+    """Return the object at `key` as it is now, or None for none in an existing bucket."""
     answer = wire.ask("HEAD", bucket, key)
     if answer.status == 200:
         return described(answer, f"s3://{bucket}/{key}")
-    try:
-        return describe(wire, bucket, key)
-    except ObjectNotFoundError:
-        if wire.ask("HEAD", bucket).status == 404:
-            raise  # not even the bucket
+    if answer.status == 404 and wire.ask("HEAD", bucket).status != 404:
         return None
+    raise _reason(wire, answer, bucket, key)
+
+
+def _reason(wire: Wire, answer: Answer, bucket: str, key: str) -> StorageError:
+    """Return why a HEAD was refused: it has no body to say so, but a GET of one byte has."""
+    reason = wire.ask("GET", bucket, key, headers={"range": "bytes=0-0"})
+    return (reason if reason.status >= 400 else answer).fault(f"s3://{bucket}/{key}")
 
 
 def described(answer: Answer, uri: str) -> RemoteObject:

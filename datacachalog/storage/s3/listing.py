@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from datacachalog.errors import AccessDeniedError, StorageError
+from datacachalog.errors import StorageError
 from datacachalog.storage.s3.wire import Wire, unquoted
 
 _FIELDS = ("Key", "LastModified", "ETag", "Size", "VersionId")
@@ -115,10 +115,10 @@ def keeps_history(wire: Wire, bucket: str) -> bool | None:
 
 
 def exists_below(wire: Wire, bucket: str, prefix: str) -> bool:
-    """Tell whether anything lies under `prefix`; False where one may not know."""
+    """Tell whether anything lies under `prefix`; False where that cannot be known."""
     try:
         return next(list_objects(wire, bucket, prefix, page_size=1), None) is not None
-    except AccessDeniedError:
+    except StorageError:
         return False
 
 

@@ -272,7 +272,7 @@ class _Parts:
                 raise answer.fault(self._place.uri, needs="s3:PutObject")
             except SourceUnreachableError:
                 self._advance(-body.count)
-                if attempt == _ATTEMPTS or self._is_stopped.wait(0.5 * 2**attempt):
+                if attempt == _ATTEMPTS or self._is_stopped.wait(0.2 * 2**attempt):
                     raise
         raise AssertionError("unreachable")
 

@@ -31,7 +31,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What to answer. `length` None sends no Content-Length; `sent` cuts the body short."""
+    """What to answer; with status 0, nothing: the connection is closed.
+
+    `length` None sends no Content-Length; `sent` cuts the body short.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -71,6 +74,9 @@ def scripted(answer: Callable[[Request], Reply]) -> Iterator[Server]:
             self.reply(answer(request))
 
         def reply(self, reply: Reply) -> None:
+            if not reply.status:
+                self.close_connection = True
+                return
             self.send_response_only(reply.status)
             length = len(reply.body) if reply.length == -1 else reply.length
             headers = {"Date": DATE, **reply.headers}

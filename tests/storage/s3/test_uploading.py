@@ -1,0 +1,348 @@
+"""Uploads: conditional, in parts, tidy when they fail, and honest about what is not proven."""
+
+import hashlib
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from datacachalog.errors import (
+    AccessDeniedError,
+    IntegrityError,
+    ObjectNotFoundError,
+    PushConflictError,
+    SourceUnreachableError,
+)
+from datacachalog.model import RemoteObject
+from datacachalog.storage import Advance, Expect, Uploaded
+from datacachalog.storage.s3 import S3Storage, uploading
+from tests.conftest import Bucket, TestS3
+from tests.storage.s3.scripted import DATE, Reply, Request, Server, error, scripted
+
+PART = 5 << 20
+"""The least that moto accepts."""
+
+
+def no_progress(count: int) -> None:
+    """Receive progress and do nothing."""
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """Give a file of two parts and a bit."""
+    path = tmp_path / "large.bin"
+    path.write_bytes(os.urandom(2 * PART + 123))
+    return path
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Give a file that goes in one PUT."""
+    path = tmp_path / "small.bin"
+    path.write_bytes(b"brand new")
+    return path
+
+
+def push(
+    s3: TestS3,
+    bucket: Bucket,
+    path: Path,
+    *,
+    expect: RemoteObject | Expect = Expect.ABSENT,
+    advance: Advance = no_progress,
+) -> Uploaded:
+    """Upload `path` to `key` in parts of the least size."""
+    wire = S3Storage(s3.settings)._here.wire
+    return uploading.upload(
+        wire, path, bucket.name, "key", expect=expect, advance=advance, part_size=PART
+    )
+
+
+def test_parts_make_one_object(s3: TestS3, large: Path) -> None:
+    """A large file arrives whole, progress adds up, and nothing is left open."""
+    bucket = s3.bucket()
+    moved: list[int] = []
+
+    done = push(s3, bucket, large, advance=moved.append)
+
+    assert bucket.read("key") == large.read_bytes()
+    assert sum(moved) == large.stat().st_size
+    assert done.object.etag is not None
+    assert done.object.etag.endswith("-3")
+    assert bucket.uploads() == []
+
+
+def test_a_large_upload_over_what_changed(s3: TestS3, large: Path) -> None:
+    """A conflict is found before a byte is sent."""
+    bucket = s3.bucket()
+    bucket.put("key", b"one")
+    (known,) = S3Storage(s3.settings).scan(bucket.uri("key"))
+    bucket.put("key", b"two")
+    moved: list[int] = []
+
+    with pytest.raises(PushConflictError, match=r"expected 3 bytes of .* found 3 bytes of"):
+        push(s3, bucket, large, expect=known, advance=moved.append)
+    assert moved == []
+    assert bucket.read("key") == b"two"
+
+
+def test_a_file_that_changes_meanwhile(s3: TestS3, large: Path) -> None:
+    """Parts of two states of a file do not become an object."""
+    bucket = s3.bucket()
+
+    def touch(_: int) -> None:
+        os.utime(large, (1, 1))
+
+    with pytest.raises(IntegrityError, match="changed while"):
+        push(s3, bucket, large, advance=touch)
+    assert bucket.uploads() == []
+    assert S3Storage(s3.settings)._here.wire.ask("HEAD", bucket.name, "key").status == 404
+
+
+def test_a_small_write_to_an_enforcing_server_is_proven(s3: TestS3, small: Path) -> None:
+    """Conditions on PUT are enforced by moto, and that is found out."""
+    assert push(s3, s3.bucket(), small).unproven is None
+
+
+def test_a_large_write_to_an_unknown_server_is_not_proven(s3: TestS3, large: Path) -> None:
+    """Whether conditions hold when parts are completed cannot be known; it is said."""
+    done = push(s3, s3.bucket(), large)
+
+    assert "not seen to enforce" in (done.unproven or "")
+
+
+def test_history_proves_what_the_server_does_not(s3: TestS3, large: Path) -> None:
+    """Where versions are kept, the one below ours is compared with the expected one."""
+    bucket = s3.bucket(versioning=True)
+    bucket.put("key", b"old")
+    (known,) = S3Storage(s3.settings).scan(bucket.uri("key"))
+
+    assert push(s3, bucket, large, expect=known).unproven is None
+
+
+def test_an_overwritten_stranger_is_told(s3: TestS3, large: Path) -> None:
+    """A write by someone else during the upload is found in the history, and named."""
+    bucket = s3.bucket(versioning=True)
+    bucket.put("key", b"old")
+    (known,) = S3Storage(s3.settings).scan(bucket.uri("key"))
+    versions: list[str | None] = []
+    lock = threading.Lock()
+
+    def meanwhile(_: int) -> None:
+        with lock:
+            if not versions:
+                versions.append(bucket.put("key", b"stranger"))
+
+    done = push(s3, bucket, large, expect=known, advance=meanwhile)
+
+    assert f"overwritten version {versions[0]}" in (done.unproven or "")
+
+
+def test_no_such_bucket(s3: TestS3, small: Path) -> None:
+    """A bucket that does not exist is not an absent object."""
+    missing = Bucket("no-such-bucket", s3.client, s3.endpoint)
+
+    with pytest.raises(ObjectNotFoundError, match="no bucket 'no-such-bucket'"):
+        push(s3, missing, small)
+
+
+# --- servers that do otherwise ----------------------------------------------------------
+
+
+@dataclass
+class Keyed:
+    """An S3 with one key, `answers` to PUT and POST may be scripted one by one."""
+
+    body: bytes | None = None
+    enforces: bool = True
+    supports: bool = True
+    before_put: list[Reply | str] = field(default_factory=list)
+    parts: dict[int, bytes] = field(default_factory=dict)
+    open_uploads: int = 0
+
+    @property
+    def etag(self) -> str:
+        """Return the quoted ETag."""
+        return f'"{hashlib.md5(self.body or b"").hexdigest()}"'
+
+    def __call__(self, request: Request) -> Reply:
+        """Answer what an upload asks."""
+        if request.method in ("HEAD", "GET"):
+            return self.describe(request)
+        if request.method == "DELETE":
+            self.open_uploads -= 1
+            return Reply(204)
+        if "uploads" in request.query:
+            self.open_uploads += 1
+            return Reply(200, b"<R><UploadId>up &amp; id</UploadId></R>")
+        if self.before_put:
+            told = self.before_put.pop(0)
+            if isinstance(told, Reply):
+                return told
+            if told == "write":
+                self.body = request.body
+            return Reply(0)
+        return self.write(request)
+
+    def describe(self, request: Request) -> Reply:
+        """Answer HEAD, and GET of one byte."""
+        if request.path == "/bucket/":
+            return Reply(200)
+        if self.body is None:
+            return Reply(404, error("NoSuchKey"))
+        return Reply(200, self.body, {"ETag": self.etag, "Last-Modified": DATE})
+
+    def write(self, request: Request) -> Reply:
+        """Answer PUT and the completion of parts."""
+        wanted = request.headers.get("if-match") or request.headers.get("if-none-match")
+        if wanted and not self.supports:
+            return Reply(501, error("NotImplemented"))
+        is_wrong = self.body is not None if wanted == "*" else wanted != self.etag
+        if wanted and is_wrong and self.enforces:
+            return Reply(412, error("PreconditionFailed"))
+        if "partNumber" in request.query:
+            self.parts[int(request.query["partNumber"])] = request.body
+            return Reply(200, headers={"ETag": f'"{hashlib.md5(request.body).hexdigest()}"'})
+        self.body = request.body
+        return Reply(200, headers={"ETag": self.etag})
+
+
+def put(server: Server, path: Path, expect: RemoteObject | Expect = Expect.ABSENT) -> Uploaded:
+    """Upload `path` to the server's one key."""
+    return server.storage().upload(path, "s3://bucket/key", expect=expect, advance=no_progress)
+
+
+def test_a_server_that_ignores_conditions_is_noticed(small: Path) -> None:
+    """It is told that a write between could have been lost; the object is there."""
+    keyed = Keyed(enforces=False)
+    with scripted(keyed) as server:
+        done = put(server, small)
+
+    assert "ignores conditions" in (done.unproven or "")
+    assert keyed.body == b"brand new"
+
+
+def test_a_server_that_refuses_conditions_still_gets_the_file(small: Path) -> None:
+    """Without conditions, what was compared before must do; it is said."""
+    keyed = Keyed(supports=False)
+    with scripted(keyed) as server:
+        done = put(server, small)
+
+    assert "not seen to enforce" in (done.unproven or "")
+    assert keyed.body == b"brand new"
+
+
+def test_someone_was_first(small: Path) -> None:
+    """A write that falls between the check and ours is seen by the server, and shown."""
+    keyed = Keyed()
+
+    def answer(request: Request) -> Reply:
+        if request.method == "PUT":
+            keyed.body = b"theirs"
+        return keyed(request)
+
+    with (
+        scripted(answer) as server,
+        pytest.raises(PushConflictError, match="expected no object, found 6 bytes"),
+    ):
+        put(server, small)
+
+    assert keyed.body == b"theirs"
+
+
+def test_a_conflicting_request_is_tried_again(small: Path) -> None:
+    """409 means that another write is under way."""
+    keyed = Keyed(before_put=[Reply(409, error("ConditionalRequestConflict"))])
+    with scripted(keyed) as server:
+        assert put(server, small).unproven is None
+
+    assert keyed.body == b"brand new"
+
+
+def test_a_lost_answer_to_a_write_that_happened(small: Path) -> None:
+    """Without an answer, what is there is compared with what was sent."""
+    keyed = Keyed(before_put=["write"])
+    with scripted(keyed) as server:
+        done = put(server, small)
+
+    assert done.object.size == 9
+
+
+def test_a_lost_answer_to_a_write_that_did_not_happen(small: Path) -> None:
+    """Nothing changed: the caller may try again."""
+    keyed = Keyed(before_put=["lose"])
+    with scripted(keyed) as server, pytest.raises(SourceUnreachableError):
+        put(server, small)
+
+    assert keyed.body is None
+
+
+def test_denied_writes_name_the_permission(small: Path) -> None:
+    """403 on the write says what is missing."""
+    keyed = Keyed(before_put=[Reply(403, error("AccessDenied"))])
+    with scripted(keyed) as server, pytest.raises(AccessDeniedError, match="s3:PutObject"):
+        put(server, small)
+
+
+def test_a_lost_part_is_sent_again(large: Path) -> None:
+    """One part's failure costs that part, and progress still adds up."""
+    keyed = Keyed()
+    failures = [Reply(500, error("InternalError"))]
+    moved: list[int] = []
+
+    def answer(request: Request) -> Reply:
+        if request.query.get("partNumber") == "2" and failures:
+            return failures.pop()
+        return keyed(request)
+
+    with scripted(answer) as server:
+        wire = server.storage()._here.wire
+        with pytest.raises(IntegrityError):  # the fake does not join parts: sizes differ
+            uploading.upload(
+                wire, large, "bucket", "key",
+                expect=Expect.ABSENT, advance=moved.append, part_size=PART,
+            )  # fmt: skip
+
+    assert b"".join(keyed.parts[n] for n in sorted(keyed.parts)) == large.read_bytes()
+    assert sum(moved) == large.stat().st_size
+
+
+def test_a_failed_upload_is_aborted(large: Path) -> None:
+    """Parts that can no longer become an object are not left to be paid for."""
+    keyed = Keyed()
+
+    def answer(request: Request) -> Reply:
+        if request.query.get("partNumber") == "2":
+            return Reply(403, error("AccessDenied"))
+        return keyed(request)
+
+    with scripted(answer) as server:
+        wire = server.storage()._here.wire
+        with pytest.raises(AccessDeniedError):
+            uploading.upload(
+                wire, large, "bucket", "key",
+                expect=Expect.ABSENT, advance=no_progress, part_size=PART,
+            )  # fmt: skip
+        aborted = [r for r in server.requests if r.method == "DELETE"]
+
+    assert [r.query for r in aborted] == [{"uploadId": "up & id"}]
+    assert keyed.open_uploads == 0
+
+
+def test_an_empty_file(s3: TestS3, tmp_path: Path) -> None:
+    """A file without bytes becomes an object without bytes."""
+    path = tmp_path / "empty"
+    path.touch()
+    bucket = s3.bucket()
+
+    assert push(s3, bucket, path).object.size == 0
+
+
+def test_no_checksum_headers_for_look_alikes(small: Path) -> None:
+    """Many of them refuse what they do not know."""
+    with scripted(Keyed()) as server:
+        put(server, small)
+
+        assert not any("checksum" in name for r in server.requests for name in r.headers)
