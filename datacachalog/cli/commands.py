@@ -61,6 +61,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("cache stats", f"{_HERE}.caching:stats", "Count what the cache holds", _MACHINE),
     Command("cache prune", f"{_HERE}.caching:prune", "Remove what was not used lately", _MACHINE),
     Command("cache clear", f"{_HERE}.caching:clear", "Remove everything from the cache", _MACHINE),
+    Command("demo", f"{_HERE}.demo:demo", "Walk through it all on an S3 of its own", _MACHINE),
     Command(
         "completion",
         f"{_HERE}.completing:completion",

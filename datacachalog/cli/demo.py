@@ -1,0 +1,299 @@
+"""`dcl demo`: a walk through the tool, on an S3 of its own and in a folder of its own.
+
+Scenes are played in order; each runs real commands in processes of their own, and prints
+each command before its output. Nothing outside the demo's folder is read or written.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from cyclopts import Parameter
+
+from datacachalog.cli import exits
+from datacachalog.cli.lake import Lake, open_lake
+from datacachalog.cli.options import DEFAULTS, Globals, Here, Options
+from datacachalog.cli.streams import DEFAULT_WIDTH, Terminal
+from datacachalog.errors import DatacachalogError
+
+BUCKET = "acme-lake"
+PATIENCE = 2.0
+"""Seconds that an interrupted command has to end."""
+
+_CATALOG = """\
+storages:
+  lake:
+    endpoint_url: {endpoint}   # yours is Amazon's, or any other S3
+    key: ${{LAKE_KEY:-demo}}                 # secrets stand in the environment
+    secret: ${{LAKE_SECRET:-demo}}
+defaults: {{storage: lake}}
+datasets:
+  customers: s3://{bucket}/customers/current.csv   # one object
+  orders:
+    description: Orders, one file a month
+    source: s3://{bucket}/orders/**/*.csv          # all that match, in folders
+  forecast:
+    source: s3://{bucket}/forecast/latest.csv
+    push: true                                     # `dcl push` may replace it
+"""
+
+
+def demo(
+    *,
+    keep: Annotated[
+        bool,
+        Parameter(name="--keep", help="Keep the folder, and at a terminal the server until Ctrl-C"),
+    ] = False,
+    options: Options = DEFAULTS,
+    terminal: Here,
+) -> int:
+    """Walk through it all, on an S3 server of its own.
+
+    Starts a server on this machine, puts a small data lake into it, and plays a working day in
+    a new temporary folder: sync, a change at the source, status, sync, push. Takes some
+    seconds, needs no network and no account, and removes everything at the end.
+    """
+    with ExitStack() as cleanup:
+        lake = cleanup.enter_context(open_lake(BUCKET))
+        folder = Path(tempfile.mkdtemp(prefix="dcl-demo-"))
+        if not keep:
+            cleanup.callback(shutil.rmtree, folder)
+        stage = Stage(terminal, options, lake, folder)
+        stage.project.mkdir()
+        for number, scene in enumerate(SCENES, 1):
+            stage.heading(f"{number}. {scene.title}")
+            scene.play(stage)
+        _say_what_next(stage)
+        if keep:
+            _stay(stage)
+    if not keep:
+        stage.say(f"All of this was in {folder}, which is gone now; `dcl demo --keep` keeps it.")
+    return exits.DONE
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where scenes play: what they say, what they run, and what happens at the source."""
+
+    terminal: Terminal
+    options: Globals
+    lake: Lake
+    folder: Path
+
+    @property
+    def project(self) -> Path:
+        """Return the folder of the catalog, in which commands run."""
+        return self.folder / "acme"
+
+    def heading(self, text: str) -> None:
+        """Begin a scene."""
+        out = self.terminal.out
+        out.line(f"\n{out.paint(text, 'bold')}")
+
+    def say(self, text: str) -> None:
+        """Tell something in a paragraph."""
+        width = min(self.terminal.out.width or DEFAULT_WIDTH, DEFAULT_WIDTH)
+        for line in textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False):
+            self.terminal.out.line(line)
+
+    def pause(self) -> None:
+        """Leave a line empty."""
+        self.terminal.out.line()
+
+    def prompt(self, command: str) -> None:
+        """Show a command as it is typed."""
+        out = self.terminal.out
+        out.line(f"\n{out.paint('$', 'dim')} {out.paint(command, 'bold cyan')}")
+        self.terminal.flush()
+
+    def show(self, file: str) -> None:
+        """Show a file of the project."""
+        self.prompt(f"cat {file}")
+        self.terminal.data((self.project / file).read_text(encoding="utf-8").splitlines())
+
+    def dcl(self, *words: str, expect: int = exits.DONE) -> None:
+        """Run a command as a user would; both of its streams go where this one's output goes."""
+        self.prompt(f"dcl {' '.join(words)}")
+        with ExitStack() as cleanup:
+            with _interrupts_held():
+                process = subprocess.Popen(  # noqa: S603  # this very program
+                    [sys.executable, "-m", "datacachalog", *words],
+                    cwd=self.project,
+                    env=self._environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=self.terminal.out.file,
+                    stderr=subprocess.STDOUT,
+                )
+                cleanup.callback(_end, process)
+            code = process.wait()
+        if code != expect:
+            raise DatacachalogError(
+                f"`dcl {' '.join(words)}` ended with {code} instead of {expect}",
+                hint="this is a defect of the demo: please report it",
+            )
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {
+            "DCL_CACHE_DIR": str(self.folder / "cache"),
+            "DCL_COLOR": self.options.color,
+            "DCL_NO_PROGRESS": str(self.options.no_progress).lower(),
+        }
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Put Ctrl-C off: one that comes while a process is being started would orphan it."""
+    arrived: list[bool] = []
+    before = signal.signal(signal.SIGINT, lambda *_: arrived.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if arrived:
+        raise KeyboardInterrupt
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let a command that got our Ctrl-C too tidy up, then make sure that it is gone."""
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+# --- the scenes ---------------------------------------------------------------------
+
+
+def _set_out(stage: Stage) -> None:
+    lake = stage.lake
+    lake.put("customers/current.csv", _customers())
+    for month in (1, 2, 3, 4, 5, 6):
+        lake.put(f"orders/year=2026/month={month:02}/orders.csv", _orders(month, "shipped"))
+    lake.put("forecast/latest.csv", "month,amount\n2026-07,118000\n")
+    (stage.project / "catalog.yaml").write_text(
+        _CATALOG.format(endpoint=lake.endpoint, bucket=BUCKET), encoding="utf-8"
+    )
+    stage.say(
+        f"An S3 server of this demo's own runs at {lake.endpoint}. In its bucket lie a table of"
+        " customers, six months of orders and a forecast; a catalog gives them names."
+    )
+    stage.show("catalog.yaml")
+    stage.dcl("list")
+
+
+def _sync(stage: Stage) -> None:
+    stage.say("One command brings all of it to disk, through a cache that projects share.")
+    stage.dcl("sync")
+    stage.dcl("path", "orders")
+    stage.pause()
+    stage.say("Once more: the source is listed and compared, and nothing moves.")
+    stage.dcl("sync")
+
+
+def _change(stage: Stage) -> None:
+    stage.say(
+        "Meanwhile at the source, July arrives, January is deleted, and June is corrected: as many"
+        " bytes as before, but other ones."
+    )
+    stage.lake.put("orders/year=2026/month=07/orders.csv", _orders(7, "shipped"))
+    stage.lake.put("orders/year=2026/month=06/orders.csv", _orders(6, "refused"))
+    stage.lake.delete("orders/year=2026/month=01/orders.csv")
+    stage.dcl("status")
+    stage.dcl("sync", "--dry-run")
+    stage.dcl("sync")
+
+
+def _push(stage: Stage) -> None:
+    stage.say("A new forecast is computed here, and goes back to where it came from.")
+    forecast = stage.project / "new-forecast.csv"
+    forecast.write_text("month,amount\n2026-08,121500\n", encoding="utf-8")
+    stage.dcl("push", "forecast", forecast.name)
+    stage.pause()
+    stage.say(
+        "Later a colleague replaces it. A push that would overwrite theirs unseen is refused."
+    )
+    stage.lake.put("forecast/latest.csv", "month,amount\n2026-08,97000\n2026-09,99000\n")
+    forecast.write_text("month,amount\n2026-08,123000\n", encoding="utf-8")
+    stage.dcl("push", "forecast", forecast.name, expect=exits.FAILED)
+    stage.dcl("sync", "forecast")
+
+
+class Scene(NamedTuple):
+    """A part of the walk: its title, and what happens in it."""
+
+    title: str
+    play: Callable[[Stage], None]
+
+
+SCENES = (
+    Scene("A catalog names the data", _set_out),
+    Scene("Sync brings it to disk", _sync),
+    Scene("The source changes", _change),
+    Scene("Push sends a file back", _push),
+)
+
+
+def _customers() -> str:
+    rows = random.Random(0)  # noqa: S311  # the same lake each time
+    lines = [f"{n},customer-{rows.randrange(10**6):06}" for n in range(1, 401)]
+    return "\n".join(["customer,name", *lines, ""])
+
+
+def _orders(month: int, state: str) -> str:
+    rows = random.Random(month)  # noqa: S311  # the same lake each time
+    lines = []
+    for _ in range(1500):
+        day, customer, amount = rows.randint(1, 28), rows.randint(1, 400), rows.randint(5, 900)
+        lines.append(f"2026-{month:02}-{day:02},{customer},{amount},{state}")
+    return "\n".join(["day,customer,amount,state", *sorted(lines), ""])
+
+
+# --- the end ------------------------------------------------------------------------
+
+
+def _say_what_next(stage: Stage) -> None:
+    out = stage.terminal.out
+    stage.heading("Try next, in a project of your own")
+    for command, effect in (
+        ("dcl init", "write a commented catalog.yaml"),
+        ("dcl add NAME s3://BUCKET/KEY", "name a dataset: an object, or a glob in quotes"),
+        ("dcl doctor", "see which account, region and cache are in effect"),
+        ("dcl sync", "bring it all to disk"),
+        ("dcl --help", "see what else there is"),
+    ):
+        out.line(f"  {out.paint(f'{command:<30}', 'cyan')}{effect}")
+    out.line()
+
+
+def _stay(stage: Stage) -> None:
+    """Say how to go on in the folder; at a terminal, serve until Ctrl-C."""
+    cd = f"cd {stage.project}"
+    if not stage.terminal.out.is_terminal:
+        stage.say(
+            f"The server ends with this command; the files stay: `{cd}`, then `dcl verify`"
+            " or `dcl path orders`. Remove them with"
+            f" `rm -r {stage.folder}`."
+        )
+        return
+    stage.say(
+        f"The server runs on until you press Ctrl-C. In another terminal: `{cd}`, then"
+        " `dcl status`, or change catalog.yaml and `dcl sync`."
+    )
+    stage.terminal.flush()
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        stage.pause()
+        stage.say(f"The server is gone, the files stay; remove them with `rm -r {stage.folder}`.")
