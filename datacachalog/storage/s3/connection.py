@@ -176,10 +176,15 @@ def _endpoint(
 
 
 def _normalise(url: str) -> str:
-    parts = urlsplit(url.strip())
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+    try:
+        parts = urlsplit(url.strip())
+        is_known = parts.scheme in _DEFAULT_PORTS and bool(parts.hostname)
+    except ValueError:
+        is_known = False
+    if not is_known:
         raise StorageError(
-            f"the S3 endpoint {url!r} is no web address", hint=f"write `https://{url}`"
+            f"the S3 endpoint {url!r} is no web address",
+            hint="write it as `https://s3.example.com` or `http://localhost:9000`",
         )
     host = parts.netloc.rpartition("@")[2].lower().removesuffix(_DEFAULT_PORTS[parts.scheme])
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
