@@ -27,6 +27,7 @@ from datacachalog.cli.states import changes, show_states
 from datacachalog.cli.streams import Terminal
 from datacachalog.cli.visible import plural, visible
 from datacachalog.doctor import Check, Verdict, examine
+from datacachalog.errors import NotFetchedError
 from datacachalog.loader import LoadedCatalog
 from datacachalog.model import Latest
 from datacachalog.outcome import DatasetStatus, Freshness, Verification
@@ -153,6 +154,9 @@ def verify(
     wanted = tuple(dict.fromkeys(names))
     with watch(terminal, len(wanted or catalog.datasets)) as report:
         verdicts = catalog.verify(*wanted, jobs=jobs, report=report)
+    if not wanted:
+        # Nobody asked for those that are not here.
+        verdicts = [v for v in verdicts if not isinstance(v.error, NotFetchedError)]
     if json:
         body = {"datasets": [verification_document(verdict) for verdict in verdicts]}
         terminal.document("verification", body)

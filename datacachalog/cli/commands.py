@@ -37,13 +37,13 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "invalidate",
         f"{_HERE}.pushing:invalidate",
-        "Forget what was checked, so that the next sync asks anew",
+        "Drop datasets from the cache, so that they download anew",
         _DATA,
     ),
     Command(
         "invalidate-glob",
         f"{_HERE}.pushing:invalidate_glob",
-        "The same for some files of a dataset",
+        "Drop some files of a dataset from the cache",
         _DATA,
     ),
     Command("init", f"{_HERE}.writing:init", "Write a commented catalog.yaml here", _CATALOG),
@@ -61,7 +61,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("cache stats", f"{_HERE}.caching:stats", "Count what the cache holds", _MACHINE),
     Command("cache prune", f"{_HERE}.caching:prune", "Remove what was not used lately", _MACHINE),
     Command("cache clear", f"{_HERE}.caching:clear", "Remove everything from the cache", _MACHINE),
-    Command("demo", f"{_HERE}.demo:demo", "Walk through it all on an S3 of its own", _MACHINE),
+    Command(
+        "demo", f"{_HERE}.demo:demo", "Walk through it all, on an S3 server of its own", _MACHINE
+    ),
     Command(
         "completion",
         f"{_HERE}.completing:completion",

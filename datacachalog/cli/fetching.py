@@ -126,7 +126,7 @@ def _bring(catalog: Catalog, names: Sequence[str], asked: Asked, terminal: Termi
     if not wanted:
         terminal.note("the catalog has no datasets; `dcl add NAME URI` adds one")
         return SyncReport((), 0.0)
-    with watch(terminal, len(wanted)) as report:
+    with watch(terminal, len(wanted), is_dry=asked.dry_run) as report:
         return catalog.sync(
             *wanted,
             as_of=asked.as_of,

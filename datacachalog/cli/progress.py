@@ -20,27 +20,31 @@ _INTERVAL = 0.1
 
 
 @contextmanager
-def watch(terminal: Terminal, datasets: int) -> Iterator[Report]:
-    """Give a `report` that shows how a run over so many datasets goes, as the streams allow."""
+def watch(terminal: Terminal, datasets: int, *, is_dry: bool = False) -> Iterator[Report]:
+    """Give a `report` that shows how a run over so many datasets goes, as the streams allow.
+
+    A dry run has no line for each dataset: what it finds is shown at its end.
+    """
     if terminal.quiet:
         yield ignore
     elif terminal.progress and terminal.err.is_live:
         with Bars(terminal, datasets).drawn() as report:
             yield report
     else:
-        yield Lines(terminal)
+        yield Lines(terminal, (Retrying, Warned) if is_dry else (Retrying, Warned, DatasetFinished))
 
 
 class Lines:
-    """A `report` that writes a line for each dataset that is done, each retry and warning."""
+    """A `report` that writes a line for each event of the given kinds."""
 
-    def __init__(self, terminal: Terminal) -> None:
+    def __init__(self, terminal: Terminal, kinds: tuple[type[Event], ...]) -> None:
         self._terminal = terminal
+        self._kinds = kinds
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
         """Write the event's line, if it has one."""
-        if isinstance(event, DatasetFinished | Retrying | Warned):
+        if isinstance(event, self._kinds):
             with self._lock:
                 _tell(event, self._terminal)
 

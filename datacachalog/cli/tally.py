@@ -140,10 +140,11 @@ class Tally:
 def _file_row(dataset: str, relpath: str, size: int, done: int, width: int, bar: Bar) -> str:
     tail = f"{_percent(done, size)}  {format_size(done):>8}/{format_size(size)}"
     room = width - len(tail) - 4
-    label_width = min(48, room // 2)
+    label_width = max(0, min(48, room // 2))
     label = cut(visible(f"{dataset}/{relpath}"), label_width, in_middle=True)
     padding = " " * (label_width - cells_of(label))
-    return f"{label}{padding}  {_draw(done, size, min(40, room - label_width), bar)}  {tail}"
+    drawn = _draw(done, size, max(0, min(40, room - label_width)), bar)
+    return cut(f"{label}{padding}  {drawn}  {tail}", width)
 
 
 def _draw(done: int, total: int, width: int, bar: Bar) -> str:

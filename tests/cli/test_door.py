@@ -1,0 +1,194 @@
+"""The one door: what each kind of ending looks like from outside."""
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from datacachalog import errors
+from datacachalog.cli import door
+from datacachalog.cli.words import Call
+from tests.cli.conftest import Dcl
+
+
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | int], None]:
+    """Return a function that lets every command end as told."""
+
+    def end_with(how: BaseException | int) -> None:
+        def command() -> int:
+            if isinstance(how, BaseException):
+                raise how
+            return how
+
+        monkeypatch.setattr(door, "parse", lambda words, terminal: Call(command, (), {}))
+
+    return end_with
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "err"),
+    [
+        pytest.param(0, 0, "", id="done"),
+        pytest.param(3, 3, "", id="verdict"),
+        pytest.param(
+            errors.StorageError("it is broken", hint="mend it"),
+            1,
+            "error: it is broken\nhint: mend it\n",
+            id="failed",
+        ),
+        pytest.param(errors.PushConflictError("changed"), 1, "error: changed\n", id="conflict"),
+        pytest.param(errors.DatasetNotFoundError("no x"), 2, "error: no x\n", id="no-dataset"),
+        pytest.param(errors.CatalogNotFoundError("none"), 2, "error: none\n", id="no-catalog"),
+        pytest.param(errors.InvalidPinError("when?"), 2, "error: when?\n", id="pin"),
+        pytest.param(errors.LockError("torn"), 2, "error: torn\n", id="lock"),
+        pytest.param(errors.UnsupportedSchemeError("ftp"), 2, "error: ftp\n", id="scheme"),
+        pytest.param(
+            errors.InvalidCatalogError(
+                [
+                    errors.Problem("one", "catalog.yaml", 1, 2, "try"),
+                    errors.Problem("two", "b.yaml", 3),
+                ]
+            ),
+            2,
+            "catalog.yaml:1:2: one\n  hint: try\nb.yaml:3: two\n",
+            id="invalid-catalog",
+        ),
+        pytest.param(
+            errors.PartialFailureError("some", {"a": errors.StorageError("bad", hint="h")}),
+            1,
+            "error: a: bad\nhint: h\n",
+            id="partial",
+        ),
+        pytest.param(
+            PermissionError(13, "Permission denied", "/x"),
+            1,
+            "error: Permission denied: '/x'\n",
+            id="system",
+        ),
+        pytest.param(KeyboardInterrupt(), 130, "error: interrupted\n", id="interrupted"),
+        pytest.param(BrokenPipeError(), 0, "", id="broken-pipe"),
+    ],
+)
+def test_each_ending_has_its_code_and_words(
+    dcl: Dcl,
+    ending: Callable[[BaseException | int], None],
+    how: BaseException | int,
+    code: int,
+    err: str,
+) -> None:
+    """Exit code and standard error follow from how the command ended; no traceback, ever."""
+    ending(how)
+    ran = dcl("list")
+
+    assert (ran.code, ran.out, ran.err) == (code, "", err)
+
+
+def test_a_defect_is_one_line(dcl: Dcl, ending: Callable[[BaseException | int], None]) -> None:
+    """What nobody foresaw is told in one line, with where to go from there."""
+    ending(ZeroDivisionError("division by zero"))
+    ran = dcl("list")
+
+    assert ran.code == 1
+    assert ran.err.splitlines() == [
+        "error: internal error: ZeroDivisionError: division by zero",
+        "hint: run it again with `-v` for the traceback, and please report it",
+    ]
+
+
+def test_a_defect_shows_its_traceback_when_asked(
+    dcl: Dcl, ending: Callable[[BaseException | int], None]
+) -> None:
+    """With `-v` the traceback stands above the line."""
+    ending(ZeroDivisionError("division by zero"))
+
+    assert dcl("list", "-v").err.startswith("Traceback (most recent call last):\n")
+
+
+# --- real processes -----------------------------------------------------------------
+
+
+def _command(*argv: str) -> list[str]:
+    return [sys.executable, "-m", "datacachalog", *argv]
+
+
+def test_runs_as_a_module(project: Path) -> None:
+    """`python -m datacachalog` is `dcl`."""
+    ran = subprocess.run(_command("list", "--json"), capture_output=True, check=False)
+
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert ran.stdout.startswith(b'{\n  "schema_version": 1,\n')
+
+
+def test_says_nothing_when_its_reader_leaves(project: Path) -> None:
+    """`dcl schema | head -1` ends quietly, though its output is larger than a pipe holds."""
+    lines = "".join(f"  d{i}: s3://lake/{'x' * 200}/{i}\n" for i in range(2000))
+    (project / "catalog.yaml").write_text(f"datasets:\n{lines}")
+    with subprocess.Popen(
+        _command("list"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        err = process.stderr.read() if process.stderr else b""
+        code = process.wait(30)
+
+    assert (code, err) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        pytest.param({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, id="C"),
+        pytest.param({"PYTHONIOENCODING": "ascii"}, id="ascii"),
+        pytest.param({"PYTHONIOENCODING": "utf-8"}, id="utf-8"),
+    ],
+)
+def test_odd_names_print_in_any_locale(project: Path, environ: dict[str, str]) -> None:
+    """A description of any script and a lone surrogate never crash a command."""
+    text = 'datasets:\n  a: {source: x.csv, description: "数据 \\u202e \\uD800 é"}\n'
+    (project / "catalog.yaml").write_text(text)
+    ran = subprocess.run(
+        _command("list"), capture_output=True, check=False, env={**os.environ, **environ}
+    )
+
+    assert b"Traceback" not in ran.stderr
+    assert b"internal error" not in ran.stderr
+
+
+def test_interrupt_ends_a_real_run(project: Path) -> None:
+    """SIGINT while a server keeps us waiting exits with 130 within two seconds and says so."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        (project / "catalog.yaml").write_text(
+            f"storages: {{lab: {{endpoint_url: 'http://127.0.0.1:{server.getsockname()[1]}', "
+            "anon: true, region: us-east-1}}\n"
+            "datasets: {a: {storage: lab, source: 's3://lake/a.csv'}}\n"
+        )
+        with subprocess.Popen(
+            _command("sync"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            server.settimeout(30)
+            connection, _ = server.accept()
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=30)
+            took = time.monotonic() - began
+            connection.close()
+
+    assert (process.returncode, err) == (130, b"error: interrupted\n")
+    assert took < 2
+
+
+def test_a_stream_without_a_descriptor_is_enough(project: Path) -> None:
+    """A program may run a command line with streams of its own."""
+    out, err = io.StringIO(), io.StringIO()
+
+    assert door.run(["list"], out, err) == 0
+    assert out.getvalue().startswith("NAME ")
