@@ -70,16 +70,13 @@ def open_store(connection: Connection, bucket: str, region: str) -> "S3Store":
         "skip_signature": connection.credentials is None,
     }
     source = connection.credentials
-    if source is not None and source.is_fixed:
-        keys = source()
-        config |= {"access_key_id": keys.key, "secret_access_key": keys.secret}
-        config |= {"session_token": keys.token} if keys.token else {}
     return S3Store(
         bucket,
         config=config,  # type: ignore[arg-type] # built key by key
         client_options=_client_options(connection, endpoint),
         retry_config={"max_retries": 0},
-        credential_provider=_Provider(source) if source and not source.is_fixed else None,
+        # Fixed keys too: next to plain ones obstore would take the environment's token.
+        credential_provider=_Provider(source) if source is not None else None,
     )
 
 
@@ -115,7 +112,7 @@ def _read_bundle(path: str) -> bytes:
 
 
 class _Provider:
-    """Hands obstore the chain's keys, anew every few minutes."""
+    """Hands obstore the keys; those that may expire, anew every few minutes."""
 
     def __init__(self, source: CredentialSource) -> None:
         self._source = source
@@ -127,7 +124,9 @@ class _Provider:
             "secret_access_key": keys.secret,
             "token": keys.token,
             # botocore renews what has less than ten minutes left; obstore then asks again.
-            "expires_at": datetime.now(UTC) + timedelta(minutes=10),
+            "expires_at": None
+            if self._source.is_fixed
+            else datetime.now(UTC) + timedelta(minutes=10),
         }
 
 

@@ -140,7 +140,7 @@ class S3Storage:
 
     def _store(self, bucket: str) -> "S3Store":
         here = self._here
-        region = here.wire.region(bucket)
+        region = here.wire.proven_region(bucket)
         store = here.stores.get((bucket, region))
         if store is None:
             store = reading.open_store(here.wire.connection, bucket, region)

@@ -148,6 +148,8 @@ class Wire:
                 self._regions[bucket] = other
                 self._give_back(line, stream)
                 line, stream = self._send(request, other)
+            if bucket and stream.status < 300:
+                self._regions.setdefault(bucket, region)
             try:
                 yield stream
             except BaseException:
@@ -156,17 +158,26 @@ class Wire:
             self._give_back(line, stream)
 
     def region(self, bucket: str) -> str:
-        """Return the region to sign for: the known one, else what Amazon says of the bucket."""
+        """Return the region to sign for: the known or configured one, else the bucket's own."""
         known = self._regions.get(bucket) or self.connection.region
-        if known or not bucket or self.connection.endpoint_url is not None:
-            return known or DEFAULT_REGION
-        # Answered for every bucket, whatever one may do with it.
+        return known or (self.proven_region(bucket) if bucket else DEFAULT_REGION)
+
+    def proven_region(self, bucket: str) -> str:
+        """Return the region that has worked for `bucket`, else ask Amazon for it.
+
+        For a client that cannot follow when the configured region is wrong.
+        """
+        known = self._regions.get(bucket)
+        if known or not self.connection.is_amazon:
+            return known or self.connection.region or DEFAULT_REGION
+        # Told for every bucket at every region, whatever one may do with it.
+        configured = self.connection.region or DEFAULT_REGION
         request = _Request("HEAD", bucket, "", "", {}, b"", 0)
-        line, stream = self._send(request, DEFAULT_REGION, is_signed=False)
-        self._give_back(line, stream)
-        return self._regions.setdefault(
-            bucket, stream.headers.get("x-amz-bucket-region") or DEFAULT_REGION
-        )
+        with faults.network(f"s3://{bucket}"):
+            line, stream = self._send(request, configured, is_signed=False)
+            self._give_back(line, stream)
+        region = stream.headers.get("x-amz-bucket-region", configured)
+        return self._regions.setdefault(bucket, region)
 
     def now(self) -> datetime:
         """Return the server's clock (aware, UTC), asking only if it never answered before."""

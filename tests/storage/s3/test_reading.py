@@ -235,6 +235,31 @@ def test_anonymous_requests_are_unsigned(key: str, monkeypatch: pytest.MonkeyPat
 
 
 @KEYS
+def test_the_environment_does_not_leak_in(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What obstore would read from the environment changes nothing that is set."""
+    for name, value in {
+        "AWS_SESSION_TOKEN": "foreign",
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1",
+        "AWS_SKIP_SIGNATURE": "true",
+        "AWS_REQUEST_PAYER": "true",
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "true",
+        "AWS_REGION": "mars-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    source = OneObject()
+    with scripted(source) as server:
+        storage = server.storage(region="eu-west-1")
+        b"".join(storage.read(the_object(source, key), 0, len(source.body)))
+        (request,) = server.requests
+
+    assert "x-amz-security-token" not in request.headers
+    assert "x-amz-request-payer" not in request.headers
+    assert "Credential=test/" in request.headers["authorization"]
+    assert "/eu-west-1/" in request.headers["authorization"]
+    assert request.path == f"/bucket/{key}"
+
+
+@KEYS
 def test_large_reads_come_in_buffers_of_a_few_mib(s3: TestS3, key: str) -> None:
     """No buffer holds the whole of a large object."""
     bucket = s3.bucket()
