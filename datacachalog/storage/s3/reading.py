@@ -1,9 +1,10 @@
 """Bytes of exactly one object: through obstore, or the wire where obstore cannot.
 
-obstore is the data plane: its threads move bytes without holding Python's lock. Two things
-it cannot do: express some keys, and work in a child forked from a process that had used it
-(its runtime's threads are gone there, and a call waits for ever). Those reads go over the
-wire, with the same checks.
+obstore is the data plane: its threads move bytes without holding Python's lock. Three things
+it cannot do: express some keys; work in a child forked from a process that had used it (its
+runtime's threads are gone there, and a call waits for ever); and trust a self-signed
+certificate that is its own authority, as lab servers have. Those reads go over the wire,
+with the same checks.
 """
 
 import os
@@ -23,7 +24,7 @@ from datacachalog.storage.s3.sockets import (
     CONNECT_SECONDS,
     READ_SECONDS,
     proxy_for,
-    unreadable_bundle,
+    read_bundle,
 )
 from datacachalog.storage.s3.wire import Stream, Wire, quoted, unquoted
 
@@ -91,24 +92,10 @@ def _client_options(connection: Connection, endpoint: str) -> "ClientConfig":
         "timeout": timedelta(days=1),
     }
     if connection.ca_bundle and connection.is_verified:
-        options["root_certificate"] = _read_bundle(connection.ca_bundle)
+        options["root_certificate"] = read_bundle(connection.ca_bundle).encode()
     if proxy := proxy_for(parts.scheme, parts.hostname or ""):
         options["proxy_url"] = proxy
     return options
-
-
-def _read_bundle(path: str) -> bytes:
-    names = (
-        [os.path.join(path, n) for n in sorted(os.listdir(path))] if os.path.isdir(path) else [path]
-    )
-    parts = []
-    for name in names:
-        try:
-            with open(name, "rb") as file:
-                parts.append(file.read())
-        except OSError as exc:
-            raise unreadable_bundle(path, exc) from exc
-    return b"\n".join(part for part in parts if b"BEGIN CERTIFICATE" in part)
 
 
 class _Provider:
@@ -130,10 +117,17 @@ class _Provider:
         }
 
 
+class CertificateRefusedError(Exception):
+    """obstore does not trust the server; the wire may."""
+
+
 def read_by_obstore(
     store: "S3Store", key: str, obj: RemoteObject, start: int, stop: int
 ) -> Iterator["memoryview | bytes"]:
-    """Stream bytes `start` to `stop` of exactly `obj`."""
+    """Stream bytes `start` to `stop` of exactly `obj`.
+
+    Raises `CertificateRefusedError` before the first bytes.
+    """
     import obstore
     from obstore.exceptions import BaseError
 
@@ -156,6 +150,8 @@ def read_by_obstore(
         for chunk in result.stream(min_chunk_size=_MIN_CHUNK):
             yield memoryview(chunk)
     except (BaseError, FileNotFoundError) as exc:
+        if "InvalidCertificate" in str(exc):
+            raise CertificateRefusedError from exc
         raise faults.from_obstore(exc, obj.uri, obj.version_id) from exc
 
 

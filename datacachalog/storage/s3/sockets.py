@@ -4,11 +4,13 @@ Used by `wire`. Proxies and certificates are found where botocore finds them.
 """
 
 import os
+import re
 import select
 import ssl
 from collections import deque
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 BLOCK = 1 << 20
+
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +114,7 @@ def _tls_context(ca_bundle: str | None, *, is_verified: bool) -> ssl.SSLContext:
     if not paths.cafile and not (paths.capath and os.listdir(paths.capath)):
         _trust_botocores(context)
     if ca_bundle:
-        is_folder = os.path.isdir(ca_bundle)
-        try:
-            context.load_verify_locations(
-                cafile=None if is_folder else ca_bundle, capath=ca_bundle if is_folder else None
-            )
-        except (OSError, ssl.SSLError) as exc:
-            raise unreadable_bundle(ca_bundle, exc) from exc
+        context.load_verify_locations(cadata=read_bundle(ca_bundle))
     return context
 
 
@@ -129,12 +127,24 @@ def _trust_botocores(context: ssl.SSLContext) -> None:
             context.load_verify_locations(cafile=path)
 
 
-def unreadable_bundle(path: str, exc: Exception) -> StorageError:
-    """Return the error for a CA bundle that cannot be used."""
-    return StorageError(
-        f"the CA bundle {path!r} cannot be used: {exc}",
-        hint="name a PEM file with `ca_bundle:` or `AWS_CA_BUNDLE`",
-    )
+def read_bundle(path: str) -> str:
+    """Return the certificates in PEM that a file, or the files of a folder, hold."""
+    try:
+        is_folder = os.path.isdir(path)
+        names = [entry.path for entry in os.scandir(path)] if is_folder else [path]
+        texts = [Path(name).read_text("ascii", "replace") for name in sorted(names)]
+    except OSError as exc:
+        raise StorageError(
+            f"the CA bundle {path!r} cannot be read: {exc.strerror}",
+            hint="name a PEM file with `ca_bundle:` or `AWS_CA_BUNDLE`",
+        ) from exc
+    found = _CERTIFICATE.findall("\n".join(texts))
+    if not found:
+        raise StorageError(
+            f"the CA bundle {path!r} holds no certificate in PEM format",
+            hint="name a PEM file with `ca_bundle:` or `AWS_CA_BUNDLE`",
+        )
+    return "\n".join(found)
 
 
 def proxy_for(scheme: str, host: str) -> str | None:

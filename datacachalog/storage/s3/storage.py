@@ -33,6 +33,7 @@ class _Clients:
     def __init__(self, settings: StorageSettings) -> None:
         self.wire = Wire(connect(settings))
         self.stores: dict[tuple[str, str], S3Store] = {}
+        self.trusts_obstore = True
 
 
 class S3Storage:
@@ -130,13 +131,17 @@ class S3Storage:
     def read(self, obj: RemoteObject, start: int, stop: int) -> Iterator["memoryview | bytes"]:
         """Stream bytes `start` to `stop` (exclusive) of exactly `obj`, in order."""
         bucket, key = _split(obj.uri)
-        wire = self._here.wire
-        if not reading.suits_obstore(key):
-            return reading.read_by_wire(wire, bucket, key, obj, start, stop)
-        if wire.connection.credentials is not None:
-            # Asked here, so that expired ones fail with a clear error, not within obstore.
-            wire.connection.credentials()
-        return reading.read_by_obstore(self._store(bucket), key, obj, start, stop)
+        here = self._here
+        if here.trusts_obstore and reading.suits_obstore(key):
+            if here.wire.connection.credentials is not None:
+                # Asked here, so that expired ones fail with a clear error, not within obstore.
+                here.wire.connection.credentials()
+            try:
+                yield from reading.read_by_obstore(self._store(bucket), key, obj, start, stop)
+                return
+            except reading.CertificateRefusedError:
+                here.trusts_obstore = False
+        yield from reading.read_by_wire(here.wire, bucket, key, obj, start, stop)
 
     def _store(self, bucket: str) -> "S3Store":
         here = self._here

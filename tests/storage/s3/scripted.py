@@ -4,6 +4,7 @@ with scripted(lambda request: Reply(503, b"<Error><Code>SlowDown</Code></Error>"
     storage = server.storage()
 """
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -57,7 +58,9 @@ class Server:
 
 
 @contextmanager
-def scripted(answer: Callable[[Request], Reply]) -> Iterator[Server]:
+def scripted(
+    answer: Callable[[Request], Reply], *, tls: ssl.SSLContext | None = None
+) -> Iterator[Server]:
     """Run a server on a free port of loopback that answers with `answer`."""
     server = Server("")
 
@@ -97,9 +100,12 @@ def scripted(answer: Callable[[Request], Reply]) -> Iterator[Server]:
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     http.daemon_threads = True
+    if tls is not None:
+        http.socket = tls.wrap_socket(http.socket, server_side=True)
+        http.handle_error = lambda *_: None  # type: ignore[method-assign] # refused handshakes
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    server.url = f"http://127.0.0.1:{http.server_port}"
+    server.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{http.server_port}"
     try:
         yield server
     finally:

@@ -1,0 +1,233 @@
+"""What is done for Amazon's own servers only, and TLS: played on loopback.
+
+A proxy named by the environment gets the requests to `*.amazonaws.com`.
+"""
+
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from datacachalog.errors import SourceUnreachableError, StorageError
+from datacachalog.model import RemoteObject
+from datacachalog.spec import StorageSettings
+from datacachalog.storage import Expect
+from datacachalog.storage.s3 import S3Storage
+from tests.storage.s3.scripted import DATE, OneObject, Reply, Request, Server, error, scripted
+
+AMAZON = "http://s3.us-east-1.amazonaws.com"
+KEYS = pytest.mark.parametrize("key", ["plain", "odd//key"], ids=["obstore", "wire"])
+
+
+@contextmanager
+def amazon(answer: Callable[[Request], Reply], monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Play Amazon through a proxy."""
+    with scripted(answer) as server:
+        monkeypatch.setenv("http_proxy", server.url.replace("//", "//me:pass@"))
+        yield server
+
+
+def storage(**settings: str) -> S3Storage:
+    """Return a storage on Amazon."""
+    given = {"endpoint_url": AMAZON, "key": "test", "secret": "test", **settings}
+    return S3Storage(StorageSettings.model_validate(given))
+
+
+def the_object(key: str, size: int) -> RemoteObject:
+    """Return the object as it was resolved."""
+    modified = datetime(2024, 7, 1, 12, tzinfo=UTC)
+    return RemoteObject(f"s3://bucket/{key}", "x", size, modified, "abc")
+
+
+class InFrankfurt:
+    """A bucket of eu-central-1 that refuses what is signed for another region."""
+
+    def __init__(self) -> None:
+        self.source = OneObject(extra={"x-amz-bucket-region": "eu-central-1"})
+
+    def __call__(self, request: Request) -> Reply:
+        """Answer, or send away."""
+        home = {"x-amz-bucket-region": "eu-central-1"}
+        signed = request.headers.get("authorization")
+        if signed is None:
+            return Reply(403, headers=home)
+        if "/eu-central-1/" not in signed:
+            body = error("AuthorizationHeaderMalformed")
+            return Reply(400, b"" if request.method == "HEAD" else body, home)
+        return self.source(request)
+
+
+@KEYS
+@pytest.mark.parametrize("region", [{}, {"region": "us-west-2"}], ids=["unknown", "wrong"])
+def test_the_buckets_region_is_found(
+    key: str, region: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading first, with no region or a wrong one, ends at the right one."""
+    bucket = InFrankfurt()
+    with amazon(bucket, monkeypatch):
+        obj = the_object(key, len(bucket.source.body))
+        data = b"".join(storage(**region).read(obj, 0, obj.size))
+
+    assert data == bucket.source.body
+
+
+def test_the_region_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a listing or a HEAD has proven is not asked again."""
+    with amazon(InFrankfurt(), monkeypatch) as server:
+        s3 = storage(region="eu-central-1")
+        (obj,) = s3.scan("s3://bucket/plain")
+        b"".join(s3.read(obj, 0, obj.size))
+        b"".join(s3.read(obj, 0, obj.size))
+
+        assert [request.method for request in server.requests] == ["HEAD", "GET", "GET"]
+
+
+def test_proxies_are_logged_in_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy gets whole addresses and the login; the signature leaves it out."""
+    with amazon(InFrankfurt(), monkeypatch) as server:
+        list(storage(region="eu-central-1").scan("s3://bucket/plain"))
+        (request,) = server.requests
+
+    assert request.headers["proxy-authorization"] == "Basic bWU6cGFzcw=="
+    assert request.headers["host"] == "s3.us-east-1.amazonaws.com"
+    assert "proxy-authorization" not in request.headers["authorization"]
+
+
+def test_uploads_carry_a_checksum_and_are_proven(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Amazon verifies the bytes by their CRC32 and enforces the condition."""
+    written: list[Request] = []
+
+    def answer(request: Request) -> Reply:
+        if request.method == "PUT":
+            written.append(request)
+            return Reply(200, headers={"ETag": '"e"'})
+        if written:
+            return Reply(200, b"123456789", {"ETag": '"e"', "Last-Modified": DATE})
+        return Reply(200 if request.path == "/bucket/" else 404)
+
+    path = tmp_path / "file"
+    path.write_bytes(b"123456789")
+    with amazon(answer, monkeypatch):
+        done = storage(region="us-east-1").upload(
+            path, "s3://bucket/key", expect=Expect.ABSENT, advance=lambda _: None
+        )
+
+    assert [r.headers["x-amz-checksum-crc32"] for r in written] == ["y/Q5Jg=="]
+    assert [r.headers["if-none-match"] for r in written] == ["*"]
+    assert done.unproven is None
+
+
+# --- TLS --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """A server's certificate with its key, and the authority to trust for it."""
+
+    server: Path
+    authority: Path
+
+
+def _sign(
+    name: str, key: ec.EllipticCurvePrivateKey, by: ec.EllipticCurvePrivateKey, *, is_ca: bool
+) -> x509.Certificate:
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
+        .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authority")]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(address, critical=False)
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+        .sign(by, hashes.SHA256())
+    )
+
+
+@pytest.fixture(scope="module", params=["authority", "self-signed"])
+def certificates(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Certificates:
+    """Make certificates for 127.0.0.1 that no system trusts: of an authority, or its own."""
+    folder = tmp_path_factory.mktemp("tls")
+    root, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    authority = _sign("authority", root, root, is_ca=True)
+    is_own = request.param == "self-signed"
+    shown, secret = (authority, root) if is_own else (_sign("lab", key, root, is_ca=False), key)
+    (folder / "authority.pem").write_bytes(authority.public_bytes(serialization.Encoding.PEM))
+    (folder / "server.pem").write_bytes(
+        shown.public_bytes(serialization.Encoding.PEM)
+        + secret.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return Certificates(folder / "server.pem", folder / "authority.pem")
+
+
+@contextmanager
+def secured(certificates: Certificates, source: OneObject) -> Iterator[Server]:
+    """Run a server over TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.server)
+    with scripted(source, tls=context) as server:
+        yield server
+
+
+@KEYS
+@pytest.mark.parametrize("trust", ["bundle", "environment", "folder", "unverified"])
+def test_certificates_that_are_trusted(
+    key: str,
+    trust: str,
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A bundle by setting or environment, a folder of them, or no check at all: both agree."""
+    source = OneObject()
+    settings: dict[str, Any] = {}
+    if trust == "bundle":
+        settings["ca_bundle"] = str(certificates.authority)
+    elif trust == "unverified":
+        settings["verify"] = False
+    elif trust == "environment":
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificates.authority))
+    else:
+        (tmp_path / "certs").mkdir()
+        (tmp_path / "certs" / "lab.pem").write_bytes(certificates.authority.read_bytes())
+        settings["ca_bundle"] = str(tmp_path / "certs")
+    obj = the_object(key, len(source.body))
+    with secured(certificates, source) as server:
+        data = b"".join(server.storage(**settings).read(obj, 0, obj.size))
+
+    assert data == source.body
+
+
+@KEYS
+def test_a_certificate_that_is_not(key: str, certificates: Certificates) -> None:
+    """An unknown authority is an error, never a silent exception."""
+    source = OneObject()
+    obj = the_object(key, len(source.body))
+    with (
+        secured(certificates, source) as server,
+        pytest.raises(StorageError, match="certificate") as caught,
+    ):
+        b"".join(server.storage().read(obj, 0, obj.size))
+
+    assert not isinstance(caught.value, SourceUnreachableError)
+    assert "ca_bundle" in (caught.value.hint or "")
