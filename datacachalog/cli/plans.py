@@ -14,9 +14,9 @@ _FEW = 20
 
 _COLUMNS = (
     Column(""),
-    Column("", least=20, cut_middle=True),
+    Column("", least=32, cut_middle=True),
     Column("", align_right=True),
-    Column("", least=12, rank=1),
+    Column("", least=24, rank=1),
 )
 
 

@@ -24,12 +24,12 @@ from datacachalog.schema import schema_text
 from datacachalog.spec import Dataset
 
 _COLUMNS = (
-    Column("NAME", least=12),
-    Column("SOURCE", least=24, rank=1, cut_middle=True),
-    Column("AS OF", least=10, rank=2),
-    Column("OWNER", least=6, rank=4),
-    Column("TAGS", least=6, rank=5),
-    Column("DESCRIPTION", least=16, rank=3),
+    Column("NAME", least=20),
+    Column("SOURCE", least=32, cut_middle=True),
+    Column("AS OF", rank=1),
+    Column("OWNER", rank=3),
+    Column("TAGS", rank=4),
+    Column("DESCRIPTION", least=24, rank=2),
 )
 
 

@@ -11,12 +11,12 @@ from datacachalog.outcome import DatasetStatus, Freshness
 from datacachalog.units import format_age, format_size
 
 _COLUMNS = (
-    Column("NAME", least=12),
+    Column("NAME", least=20),
     Column("STATUS"),
     Column("FILES", rank=3, align_right=True),
     Column("SIZE", rank=3, align_right=True),
-    Column("CHANGES", least=20, rank=1),
-    Column("AS OF", least=10, rank=2),
+    Column("CHANGES", least=28, rank=1),
+    Column("AS OF", rank=2),
     Column("CHECKED", rank=4),
 )
 
@@ -50,16 +50,14 @@ def _row(state: DatasetStatus, now: datetime) -> list[str | Cell]:
         Cell(state.freshness.value, _STYLES[state.freshness]),
         f"{state.files:,}" if known else "",
         format_size(state.size) if known else "",
-        changes(state),
+        changes(state) if known else "",
         "" if state.pin == "latest" else state.pin,
         "" if state.checked is None else format_age(state.checked, now),
     ]
 
 
 def changes(state: DatasetStatus) -> str:
-    """Return what a sync would do, in a few words; the error's sentence if nobody knows."""
-    if state.error is not None:
-        return str(state.error)
+    """Return what a sync would do, in a few words."""
     if state.conflicts:
         first = state.conflicts[0]
         more = f" (+{len(state.conflicts) - 1:,})" if len(state.conflicts) > 1 else ""

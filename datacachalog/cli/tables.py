@@ -18,8 +18,8 @@ _GAP = "  "
 class Column(NamedTuple):
     """A column: its title, how it gives way when the terminal is narrow, and its look.
 
-    `least` is the width below which it is left out rather than cut shorter (None: it is
-    never cut). `rank` 0 is kept to the last; the highest rank gives way first.
+    `least` is the width that it is cut to before others are left out (None: it is not cut).
+    Columns of rank 0 stay to the last; of the others, the highest rank is left out first.
     """
 
     title: str
@@ -73,26 +73,28 @@ def _visible_cell(value: str | Cell) -> Cell:
 
 
 def _fit(widths: dict[int, int], columns: Sequence[Column], width: int) -> None:
-    """Narrow or remove entries of `widths` until their sum with gaps is at most `width`."""
+    """Narrow or remove entries of `widths` until their sum with gaps is at most `width`.
+
+    First, long texts are cut to their least; then columns go; then what is left is cut as far
+    as it must be. Room that a column left behind is given back to what was cut.
+    """
+    natural = dict(widths)
     by_rank = sorted(widths, key=lambda i: (columns[i].rank, i), reverse=True)
     for i in by_rank:
-        excess = _total(widths) - width
         least = columns[i].least
-        if excess <= 0:
-            return
-        if least is not None:
+        if least is not None and (excess := _total(widths) - width) > 0:
             widths[i] = max(min(widths[i], least), widths[i] - excess)
     for i in by_rank:
-        if _total(widths) <= width:
-            return
-        if columns[i].rank > 0:
+        if _total(widths) > width and columns[i].rank > 0:
             del widths[i]
-    # What is left is never left out: cut the widest to what there is.
     while widths and (excess := _total(widths) - width) > 0:
         widest = max(widths, key=lambda i: widths[i])
         if widths[widest] <= 1:
             return
         widths[widest] -= min(excess, max(1, widths[widest] // 2))
+    for i in sorted(widths):
+        spare = width - _total(widths)
+        widths[i] += max(0, min(spare, natural[i] - widths[i]))
 
 
 def _total(widths: dict[int, int]) -> int:

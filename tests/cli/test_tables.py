@@ -7,10 +7,10 @@ from datacachalog.cli.tables import Cell, Column, render
 from tests.cli.conftest import Tty
 
 COLUMNS = (
-    Column("NAME", least=6),
+    Column("NAME", least=20),
     Column("SIZE", align_right=True),
-    Column("SOURCE", least=10, rank=1, cut_middle=True),
-    Column("NOTE", least=6, rank=2),
+    Column("SOURCE", least=16, cut_middle=True),
+    Column("NOTE", least=12, rank=1),
 )
 ROWS = [
     ["customers", "12 MB", "s3://lake/customers/current.parquet", ""],
@@ -29,14 +29,25 @@ def test_aligns_and_cuts_nothing_in_a_pipe() -> None:
     ]
 
 
-def test_cuts_the_least_important_first() -> None:
-    """On a narrow terminal notes go before sources, and sources keep both ends."""
+def test_cuts_before_it_leaves_out() -> None:
+    """Where their least widths are enough, all columns stay, and sources keep both ends."""
+    lines = render(Stream(Tty(), {"COLUMNS": "52", "NO_COLOR": "1"}), COLUMNS, ROWS)
+
+    assert lines == [
+        "NAME        SIZE  SOURCE                NOTE",
+        "customers  12 MB  s3://lake/…t.parquet",
+        "数据         1 B  s3://lake/data.csv    half-width…",
+    ]
+
+
+def test_leaves_out_what_matters_least() -> None:
+    """Where they are not, a column goes, and its room is given back."""
     lines = render(Stream(Tty(), {"COLUMNS": "40", "NO_COLOR": "1"}), COLUMNS, ROWS)
 
     assert lines == [
-        "NAME        SIZE  SOURCE          NOTE",
-        "customers  12 MB  s3://la…arquet",
-        "数据         1 B  s3://la…ta.csv  half-…",
+        "NAME        SIZE  SOURCE",
+        "customers  12 MB  s3://lake/c…nt.parquet",
+        "数据         1 B  s3://lake/data.csv",
     ]
 
 

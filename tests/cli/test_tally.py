@@ -11,8 +11,8 @@ from datacachalog.events import (
     DatasetFinished,
     Event,
     Planned,
-    Transferred,
     TransferFinished,
+    Transferred,
     TransferStarted,
 )
 from datacachalog.model import RemoteObject
