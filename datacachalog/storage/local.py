@@ -88,10 +88,7 @@ class LocalStorage:
             temp = _copy(path, os.path.dirname(target), advance)
             try:
                 _check_expected(name, target, expect)
-                if expect is Expect.ABSENT:
-                    os.link(temp, target)
-                else:
-                    os.replace(temp, target)
+                _rename(temp, target, is_new=expect is Expect.ABSENT)
             except FileExistsError:
                 raise expectation.conflict(name, expect, _find(target)) from None
             finally:
@@ -234,3 +231,18 @@ def _copy(path: Path, folder: str, advance: Advance) -> str:
         os.unlink(temp)
         raise
     return temp
+
+
+def _rename(temp: str, target: str, *, is_new: bool) -> None:
+    """Give `temp` the name `target`; raise `FileExistsError` where it should be new and is not."""
+    if is_new:
+        try:
+            os.link(temp, target)
+        except FileExistsError:
+            raise
+        except OSError:
+            if os.path.lexists(target):
+                raise FileExistsError(target) from None
+            os.replace(temp, target)  # a file system without hard links
+    else:
+        os.replace(temp, target)

@@ -209,6 +209,7 @@ def test_a_range_gives_those_bytes(case: Case) -> None:
 
     assert case.bytes(obj, 10, 20) == bytes(range(10, 20))
     assert case.bytes(obj, 99, 100) == b"\x63"
+    assert case.bytes(obj, 50, 50) == b""
 
 
 def test_an_empty_object_has_no_bytes(case: Case) -> None:
