@@ -159,7 +159,7 @@ def _look_up(
         case AsOf():
             return _as_of(source, pin, storage, retry)
         case VersionId(version_id):
-            return _Found(retry(lambda: [_version(source, version_id, storage)]))
+            return _Found(retry(lambda: [storage.version(source, version_id)]))
         case Ago(delta):
             at = storage.now().replace(microsecond=0) - delta
             return _as_of(source, AsOf(at, f"{pin} ago"), storage, retry)
@@ -231,16 +231,6 @@ def _doubts(pin: AsOf, storage: Storage) -> tuple[str, ...]:
 
 def _time(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
-
-
-def _version(source: str, version_id: str, storage: Storage) -> RemoteObject:
-    for version in storage.versions(source):
-        if version.version_id == version_id and isinstance(version, RemoteObject):
-            return version
-    raise ObjectNotFoundError(
-        f"'{source}' has no version '{version_id}'",
-        hint="a lifecycle rule may have removed it",
-    )
 
 
 def _arranged(objects: list[RemoteObject]) -> tuple[RemoteObject, ...]:

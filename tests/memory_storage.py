@@ -170,6 +170,17 @@ class MemoryStorage:
             for entry in histories[key]:
                 yield replace(entry, relpath=path)
 
+    def version(self, uri: str, version_id: str) -> RemoteObject:
+        """Return that version of the one object at `uri`."""
+        self._enter("version", uri)
+        if not self.keeps_history:
+            raise VersioningNotSupportedError(f"{uri} keeps no history")
+        with self._lock:
+            for entry in self._history.get(globs.unescape(uri), ()):
+                if entry.version_id == version_id and isinstance(entry, RemoteObject):
+                    return entry
+        raise ObjectNotFoundError(f"version {version_id} of {uri} is gone")
+
     def read(self, obj: RemoteObject, start: int, stop: int) -> Iterator["memoryview | bytes"]:
         """Stream bytes `start` to `stop` (exclusive) of exactly `obj`, in order."""
         fault = self._enter("read", obj.uri, start, stop)

@@ -64,6 +64,10 @@ class FsspecStorage:
         """Raise: fsspec has no common way to history."""
         raise VersioningNotSupportedError(f"{uri}: `{self._protocol}://` keeps no history")
 
+    def version(self, uri: str, version_id: str) -> RemoteObject:  # noqa: ARG002 - the protocol's
+        """Raise: fsspec has no common way to history."""
+        raise VersioningNotSupportedError(f"{uri}: `{self._protocol}://` keeps no history")
+
     def read(self, obj: RemoteObject, start: int, stop: int) -> Iterator["memoryview | bytes"]:
         """Stream bytes `start` to `stop` (exclusive) of exactly `obj`, in order."""
         path = self._path(obj.uri)

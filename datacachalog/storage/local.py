@@ -57,6 +57,10 @@ class LocalStorage:
         """Raise: a disk keeps no history."""
         raise VersioningNotSupportedError(f"{uri} is a local file: a disk keeps no history")
 
+    def version(self, uri: str, version_id: str) -> RemoteObject:  # noqa: ARG002 - the protocol's
+        """Raise: a disk keeps no history."""
+        raise VersioningNotSupportedError(f"{uri} is a local file: a disk keeps no history")
+
     def read(self, obj: RemoteObject, start: int, stop: int) -> Iterator["memoryview | bytes"]:
         """Stream bytes `start` to `stop` (exclusive) of exactly `obj`, in order."""
         path = obj.uri.removeprefix("file://")

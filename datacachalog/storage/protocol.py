@@ -66,6 +66,14 @@ class Storage(Protocol):
         """
         ...
 
+    def version(self, uri: str, version_id: str) -> RemoteObject:
+        """Return that version of the one object at `uri`.
+
+        Raises `ObjectNotFoundError` if it never was or is gone, and
+        `VersioningNotSupportedError` where the source keeps no history.
+        """
+        ...
+
     def read(self, obj: RemoteObject, start: int, stop: int) -> Iterator["memoryview | bytes"]:
         """Stream bytes `start` to `stop` (exclusive) of exactly `obj`, in order.
 

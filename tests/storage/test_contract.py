@@ -358,6 +358,30 @@ def test_a_version_says_it_is_gone(case: Case) -> None:
         case.bytes(gone)
 
 
+def test_a_version_is_found_by_its_id(case: Case) -> None:
+    """A version id gives the object as it was, also after it was overwritten."""
+    case.put("a.csv", b"old")
+    if not case.keeps_history:
+        with pytest.raises((VersioningNotSupportedError, ObjectNotFoundError)):
+            case.storage.version(case.uri("a.csv"), "v1")
+        return
+    old = case.one("a.csv")
+    case.put("a.csv", b"newer")
+
+    found = case.storage.version(case.uri("a.csv"), old.version_id or "")
+
+    assert found == old
+    assert case.bytes(found) == b"old"
+
+
+def test_a_version_that_never_was(case: Case) -> None:
+    """An unknown version id is not found."""
+    case.put("a.csv", b"old")
+
+    with pytest.raises((ObjectNotFoundError, VersioningNotSupportedError)):
+        case.storage.version(case.uri("a.csv"), "no-such-version")
+
+
 def test_the_storage_names_its_server(case: Case) -> None:
     """The endpoint is a text, the same each time, and the clock has a zone."""
     assert case.storage.endpoint

@@ -1,5 +1,6 @@
 """One object as the server describes it: a HEAD, and what its refusal means."""
 
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 
 from datacachalog import globs, relpath
@@ -20,6 +21,26 @@ def describe(wire: Wire, bucket: str, key: str) -> RemoteObject:
             f"{uri} is a folder, not an object", hint=f"write `{globs.escape(uri)}/**`"
         )
     raise _reason(wire, answer, bucket, key)
+
+
+def describe_version(wire: Wire, bucket: str, key: str, version_id: str) -> RemoteObject:
+    """Return one version of the object at `key`; raise the reason where there is none to see."""
+    uri = f"s3://{bucket}/{key}"
+    query = {"versionId": version_id}
+    answer = wire.ask("HEAD", bucket, key, query=query)
+    if answer.status == 200:
+        found = described(answer, uri)
+        if found.version_id in (version_id, None):
+            return replace(found, version_id=version_id)
+        raise StorageError(f"asked for version {version_id} of {uri}, got {found.version_id}")
+    if answer.status == 405:
+        raise ObjectNotFoundError(
+            f"version {version_id} of {uri} is the record of its deletion, not an object",
+            hint="take the version before it",
+        )
+    reason = wire.ask("GET", bucket, key, query=query, headers={"range": "bytes=0-0"})
+    refusal = reason if reason.status >= 400 else answer
+    raise refusal.fault(uri, version_id=version_id)
 
 
 def find(wire: Wire, bucket: str, key: str) -> RemoteObject | None:

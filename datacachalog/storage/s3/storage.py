@@ -19,7 +19,7 @@ from datacachalog.spec import StorageSettings
 from datacachalog.storage.protocol import Advance, Expect, Uploaded
 from datacachalog.storage.s3 import listing, reading, uploading
 from datacachalog.storage.s3.connection import connect
-from datacachalog.storage.s3.describing import describe
+from datacachalog.storage.s3.describing import describe, describe_version
 from datacachalog.storage.s3.listing import Entry
 from datacachalog.storage.s3.wire import Wire
 
@@ -84,6 +84,11 @@ class S3Storage:
                     entry.modified,
                     entry.etag,
                 )
+
+    def version(self, uri: str, version_id: str) -> RemoteObject:
+        """Return that version of the one object at `uri`: one HEAD."""
+        bucket, pattern = _split(uri)
+        return describe_version(self._here.wire, bucket, globs.unescape(pattern), version_id)
 
     def versions(self, uri: str) -> Iterator[RemoteObject | DeleteMarker]:
         """Stream the whole history of what `uri` names: keys ascending, newest first per key.
