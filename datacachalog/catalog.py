@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from datacachalog import events, readers, uri
 from datacachalog.cache.disk import Disk
@@ -55,11 +55,14 @@ from datacachalog.retrieval import Target, retrieve
 from datacachalog.session import Ask, Instant, instant, running, settled, slug
 from datacachalog.settings import cache_dir
 from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings, landing
-from datacachalog.storage import open_storage
+from datacachalog.storage import open_filesystem, open_storage
 from datacachalog.storage.protocol import Storage
 from datacachalog.suggest import did_you_mean
 from datacachalog.transfer import Run
 from datacachalog.verification import verify
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 OneOrMany = Path | list[Path]
 T = TypeVar("T")
@@ -229,6 +232,15 @@ class Catalog:
         """
         dataset = self._dataset(name)
         return readers.read(dataset, self.fetch(name), read_args)
+
+    def filesystem(self, name: str) -> "AbstractFileSystem":
+        """Return the fsspec filesystem of the dataset's source, reached as the catalog says.
+
+        For what a cache is not for: reading parts of a large object in place, or looking
+        around. What is read through it is neither cached nor pinned.
+        """
+        dataset = self._dataset(name)
+        return open_filesystem(dataset.sources[0], self._settings_of(dataset))
 
     # --- knowing ------------------------------------------------------------------
 
@@ -488,9 +500,12 @@ class Catalog:
         with self._mutex:
             storage = self._storages.get(key)
             if storage is None:
-                settings = self._settings.get(dataset.storage or "", StorageSettings())
+                settings = self._settings_of(dataset)
                 storage = self._storages[key] = self._open_storage(source, settings)
             return storage
+
+    def _settings_of(self, dataset: Dataset) -> StorageSettings:
+        return self._settings.get(dataset.storage or "", StorageSettings())
 
 
 def load_catalog(

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from datacachalog.errors import UnsupportedSchemeError
 from datacachalog.spec import StorageSettings
@@ -11,8 +12,12 @@ from datacachalog.storage.fsspec_storage import FsspecStorage
 from datacachalog.storage.local import LocalStorage
 from datacachalog.storage.protocol import Advance, Expect, Storage, Uploaded
 from datacachalog.storage.s3 import S3Storage
+from datacachalog.storage.s3 import filesystem as s3
 
-__all__ = ["SCHEMES", "Advance", "Expect", "Storage", "Uploaded", "open_storage"]
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+__all__ = ["SCHEMES", "Advance", "Expect", "Storage", "Uploaded", "open_filesystem", "open_storage"]
 
 SCHEMES: dict[str, Callable[[StorageSettings], Storage]] = {
     "file": lambda _: LocalStorage(),
@@ -20,6 +25,20 @@ SCHEMES: dict[str, Callable[[StorageSettings], Storage]] = {
     "s3": S3Storage,
 }
 """What serves each scheme; a source without one is a local path, so `file`."""
+
+
+def open_filesystem(uri: str, settings: StorageSettings) -> "AbstractFileSystem":
+    """Return the fsspec filesystem that `uri` lies in, reached as `settings` say.
+
+    >>> open_filesystem("raw/iris.csv", StorageSettings()).protocol
+    ('file', 'local')
+    """
+    scheme = uri.partition("://")[0] if "://" in uri else "file"
+    if scheme == "s3":
+        return s3.open_filesystem(settings)
+    import fsspec
+
+    return fsspec.filesystem(scheme)
 
 
 def open_storage(uri: str, settings: StorageSettings) -> Storage:
