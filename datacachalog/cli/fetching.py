@@ -33,6 +33,7 @@ from datacachalog.cli.streams import Terminal
 from datacachalog.cli.words import UsageError
 from datacachalog.model import AsOf as AsOfPin
 from datacachalog.outcome import Outcome, SyncReport
+from datacachalog.uri import check_source
 
 
 def sync(
@@ -205,6 +206,7 @@ def get(
     The files are your own copies; nothing is recorded. A catalog is not needed: --catalog
     only says whose cache folder to use.
     """
+    check_source(source)
     catalog = load_catalog(options.catalog) if options.catalog else None
     with watch(terminal, 1) as report:
         found = get_uri(source, dest, catalog=catalog, jobs=jobs, report=report)

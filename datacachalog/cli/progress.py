@@ -62,11 +62,12 @@ def _tell(event: Event, terminal: Terminal) -> None:
 class Bars:
     """Bars at the bottom of a terminal; what is worth a line appears above them."""
 
-    def __init__(self, terminal: Terminal, datasets: int) -> None:
+    def __init__(self, terminal: Terminal, datasets: int, *, interval: float = _INTERVAL) -> None:
+        self._interval = interval
         self._terminal = terminal
         self._stream = terminal.err
         self._events: deque[Event] = deque()
-        self._tally = Tally(datasets)
+        self.tally = Tally(datasets)
         self._stop = threading.Event()
         self._drawn: list[int] = []  # cells of each line that stands on the screen
         self._bar = FINE if _can_write(self._stream, FINE.done + FINE.rest) else PLAIN
@@ -86,7 +87,7 @@ class Bars:
     def _paint_until_stopped(self) -> None:
         # A terminal that is gone takes its bars with it; the run goes on.
         with suppress(OSError):
-            while not self._stop.wait(_INTERVAL):
+            while not self._stop.wait(self._interval):
                 with self._stream.at_once():
                     self._erase()
                     self._take_events()
@@ -101,15 +102,15 @@ class Bars:
         """Count what came in, and write what is worth a line above the bars."""
         for _ in range(len(self._events)):
             event = self._events.popleft()
-            self._tally.add(event)
+            self.tally.add(event)
             if isinstance(event, Retrying | Warned) or (
                 isinstance(event, DatasetFinished) and self._terminal.verbose
             ):
                 _tell(event, self._terminal)
 
     def _draw(self) -> None:
-        self._tally.sample(time.monotonic())
-        lines = self._tally.frame(self._stream.measure(), self._bar)
+        self.tally.sample(time.monotonic())
+        lines = self.tally.frame(self._stream.measure(), self._bar)
         self._drawn = [cells_of(line) for line in lines]
         for line in lines:
             self._stream.line(line)

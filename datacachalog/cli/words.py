@@ -47,7 +47,7 @@ def arrange(argv: Sequence[str]) -> list[str]:
     >>> arrange(["help", "cache"]), arrange(["--help"])
     (['cache'], [])
     """
-    if argv[:1] == [_COMPLETE]:
+    if list(argv[:1]) == [_COMPLETE]:
         return list(argv)
     before, rest = _split_at_command(argv)
     if rest[:1] == ["help"]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from datacachalog.cli.commands import COMMANDS, GLOBAL_OPTIONS, GROUPS, SECTIONS
+from datacachalog.cli.commands import COMMANDS, GLOBAL_OPTIONS, GROUPS, SECTIONS, Command
 from datacachalog.cli.words import UsageError, arrange
 from tests.cli.conftest import Dcl
 
@@ -127,14 +127,13 @@ def test_no_command_shows_the_help(dcl: Dcl) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_help_of_each_command_begins_with_its_summary(dcl: Dcl, command: object) -> None:
-    """The table's line and the command's own help say the same, and its options have texts."""
-    name, _, summary, _ = command  # type: ignore[misc]  # a Command is a tuple
-    ran = dcl(*name.split(" "), "--help")
+def test_help_of_each_command_begins_with_its_summary(dcl: Dcl, command: Command) -> None:
+    """The table's line and the command's own help say the same."""
+    ran = dcl(*command.name.split(" "), "--help")
 
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.startswith(f"Usage: dcl {name}")
-    assert f"{summary}." in ran.out
+    assert ran.out.startswith(f"Usage: dcl {command.name}")
+    assert f"{command.summary}." in ran.out
 
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
