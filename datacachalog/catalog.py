@@ -49,16 +49,15 @@ from datacachalog.outcome import (
     SyncReport,
     Verification,
 )
-from datacachalog.pool import Pool
 from datacachalog.push import push
 from datacachalog.retrieval import Target, retrieve
+from datacachalog.run import Run
 from datacachalog.session import Ask, Instant, instant, running, settled, slug
 from datacachalog.settings import cache_dir
 from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings, landing
 from datacachalog.storage import open_filesystem, open_storage
 from datacachalog.storage.protocol import Storage
 from datacachalog.suggest import did_you_mean
-from datacachalog.transfer import Run
 from datacachalog.verification import verify
 
 if TYPE_CHECKING:
@@ -436,26 +435,27 @@ class Catalog:
         failed: Callable[[str, DatacachalogError], T],
     ) -> list[T]:
         """Walk the line for each dataset, many at once; an error becomes that one's result."""
+        chosen = [self._dataset(name).name for name in dict.fromkeys(names)]
+        # What is wrong with the call or the lock is nobody's own failure.
+        _, _ = ask.pin, self.lock_file.read()
+        lines: dict[str, Line] = {}
+        results: dict[str, T] = {}
+
+        def walk(name: str) -> None:
+            try:
+                lines[name] = self._line(name, ask, run)
+                result = action(lines[name])
+            except DatacachalogError as exc:
+                result = failed(name, exc)
+            if isinstance(result, Outcome):
+                run.report(_finished(result))
+            results[name] = result
+
         with running(ask) as run:
-            lines = [self._line(name, ask, run) for name in names]
-            results: dict[str, T] = {}
-
-            def walk(line: Line) -> None:
-                try:
-                    result = action(line)
-                except DatacachalogError as exc:
-                    result = failed(line.dataset.name, exc)
-                if isinstance(result, Outcome):
-                    run.report(_finished(result))
-                results[line.dataset.name] = result
-
-            if len(lines) == 1:
-                walk(lines[0])
-            else:
-                with Pool(min(run.pool.size, len(lines) or 1), run.cancel) as walkers:
-                    walkers.each(walk, lines)
-            self.lock_file.update(line.hold.news for line in lines)
-            return [results[line.dataset.name] for line in lines]
+            # Never in this thread: it must be free to hear Ctrl-C.
+            run.walkers.each(walk, chosen)
+            self.lock_file.update(lines[name].hold.news for name in chosen if name in lines)
+        return [results[name] for name in chosen]
 
     def _line(self, name: str, ask: Ask, run: Run) -> Line:
         dataset = self._dataset(name)
@@ -477,7 +477,6 @@ class Catalog:
             states=self._states,
             policy=ask.policy,
             run=run,
-            lock_path=str(self._states.path(key).with_suffix(".lock")),
             folder_at=self._folder,
             hold=Hold(dataset, pin, self.root, lock, self.lock_file.mode),
         )

@@ -5,19 +5,19 @@ Strings the floors below together, with the state around them: read first, writt
 """
 
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from datacachalog import events, globs
+from datacachalog.arrival import no_room
 from datacachalog.cache.disk import Disk
+from datacachalog.cache.locks import Lock
 from datacachalog.cache.placement import Folder
-from datacachalog.cache.state import PlacedFile, PlacedFiles, State, StateFolder
+from datacachalog.cache.record import Record
+from datacachalog.cache.state import PlacedFiles, State, StateFolder
 from datacachalog.checksums import Checksum, Hashes
 from datacachalog.errors import (
     DatacachalogError,
@@ -32,12 +32,13 @@ from datacachalog.lockfile import Held, LockedDataset
 from datacachalog.locking import Hold, find_local
 from datacachalog.model import EPOCH, Latest, ObjectVersion, Origin, Pin, RemoteObject, Resolution
 from datacachalog.outcome import DatasetStatus, Freshness, Outcome, judge
-from datacachalog.plan import NOTHING, Hit, Plan, plan
+from datacachalog.plan import Hit, Plan, plan
 from datacachalog.resolve import Policy, ask, digest, resolve
 from datacachalog.retry import retrying
+from datacachalog.run import Run
 from datacachalog.spec import Dataset
 from datacachalog.storage.protocol import Storage
-from datacachalog.transfer import LOCK_WAIT, Result, Run, Transfer
+from datacachalog.transfer import LOCK_WAIT, Result, Transfer
 
 RESOLVE_AGAIN = 3
 """How often a dataset is resolved again because its source changed during the transfer."""
@@ -60,7 +61,6 @@ class Line:
     states: StateFolder
     policy: Policy
     run: Run
-    lock_path: str
     folder_at: Callable[[str], Folder]
     hold: Hold
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
@@ -156,14 +156,17 @@ class Line:
             hashes=dict(locked.hashes),
         )
 
-    def plan(self, resolution: Resolution, previous: State | None) -> Plan:
+    def recall(self) -> Record:
+        """Return what earlier runs left: the state, and what a killed one had announced."""
+        return Record.read(self.states, self.key, self.root, self.disk)
+
+    def plan(self, resolution: Resolution, record: Record) -> Plan:
         """Compare with what was placed and what lies on disk."""
-        return plan(resolution, self._before(previous), self.disk)
+        return plan(resolution, record.placed, self.disk)
 
     def paths(self, resolution: Resolution) -> Path | list[Path]:
         """Return where the dataset's files are: one path for a single object."""
-        paths = [Path(self.disk.folder.path(obj.relpath)) for obj in resolution.objects]
-        return paths[0] if self.dataset.is_single else paths
+        return self._one_or_many([obj.relpath for obj in resolution.objects])
 
     def placed_paths(self) -> Path | list[Path]:
         """Return the paths of the last sync, from its state; asks neither network nor disk."""
@@ -173,8 +176,12 @@ class Line:
                 f"'{self.dataset.name}' was not fetched yet",
                 hint=f"run `dcl sync {self.dataset.name}`",
             )
-        paths = [Path(self.disk.folder.path(relpath)) for relpath in state.files.relpath]
-        return paths[0] if self.dataset.is_single else paths
+        return self._one_or_many(state.files.relpath)
+
+    def _one_or_many(self, relpaths: Sequence[str]) -> Path | list[Path]:
+        paths = [Path(self.disk.folder.path(relpath)) for relpath in relpaths]
+        # A single object that is excluded, where that is allowed, has no path.
+        return paths[0] if self.dataset.is_single and paths else paths
 
     def placed_entry(self) -> LockedDataset | None:
         """Return what is in place as a lock's entry, from the state; None if nothing is."""
@@ -188,18 +195,19 @@ class Line:
 
     def status(self) -> DatasetStatus:
         """Return how the dataset stands; changes nothing."""
-        state = self.states.read(self.key)
-        checked = state.checked if state is not None else None
+        checked = None
         try:
-            resolution = self.resolve(state)
-            todo = self.plan(resolution, state)
+            record = self.recall()
+            checked = record.state.checked if record.state is not None else None
+            resolution = self.resolve(record.state)
+            todo = self.plan(resolution, record)
         except DatacachalogError as exc:
             return DatasetStatus(
                 self.dataset.name, Freshness.ERROR, str(self.pin), checked=checked, error=exc
             )
         return DatasetStatus(
             name=self.dataset.name,
-            freshness=judge(todo, was_fetched=state is not None),
+            freshness=judge(todo, was_fetched=record.state is not None),
             pin=str(self.pin),
             files=len(resolution.objects),
             size=sum(obj.size for obj in resolution.objects),
@@ -220,67 +228,82 @@ class Line:
 
         A source that changes meanwhile is resolved again, at most three times.
         """
-        again = 0
-        while True:
+        for again in range(1, RESOLVE_AGAIN + 1):
             try:
                 return self._sync_once(dry_run=dry_run)
             except ObjectChangedError as exc:
-                if again == RESOLVE_AGAIN or self.policy.offline or self.hold.find() is not None:
+                if self.policy.offline or self.hold.find() is not None:
                     raise
-                again += 1
                 self.run.report(
                     events.Warned(self.dataset.name, f"{exc}; resolving again ({again})")
                 )
+                # What was known without asking has just proven wrong.
+                self.policy = replace(self.policy, refresh=True)
+        try:
+            return self._sync_once(dry_run=dry_run)
+        except ObjectChangedError as exc:
+            raise ObjectChangedError(
+                f"'{self.dataset.name}' keeps changing while it is fetched: {exc}",
+                hint="run the command again when nobody writes to the source",
+            ) from exc
 
     def _sync_once(self, *, dry_run: bool) -> tuple[Outcome, Resolution]:
-        state = self.states.read(self.key)
-        resolution = self.resolve(state)
-        todo = self.plan(resolution, state)
-        self._announce(todo)
+        record, todo = self._compare()
         if dry_run:
-            return self._outcome(todo, None), resolution
-        self._check_hits(todo, state)
-        if todo.is_noop and state is not None and state.root == self.root:
-            self._confirm(state, resolution)
-            self.hold.note(resolution, state.files)
-            return self._outcome(todo, None), resolution
+            return self._outcome(todo, None), todo.resolution
+        if self._is_done(record, todo):
+            return self._confirm(record, todo), todo.resolution
         with self._alone() as has_waited:
             if has_waited:
-                # Another run of ours was at it: look again.
-                state = self.states.read(self.key)
-                todo = self.plan(resolution, state)
-            self._refuse_downloads_offline(todo)
-            try:
-                result = self._transfer(todo, state).execute()
-            except (ObjectNotFoundError, ObjectChangedError) as exc:
-                if resolution.origin is Origin.LOCK:
-                    raise self._lost(exc) from exc
-                if isinstance(exc, ObjectChangedError) or not isinstance(self.pin, Latest):
-                    raise
-                # It was there when it was resolved a moment ago: deleted meanwhile.
-                raise ObjectChangedError(f"{exc}, although it was listed", hint=exc.hint) from exc
-            self._leave_old_root(state)
-            self._record(resolution, result)
-            self.hold.note(resolution, result.placed)
-        return self._outcome(todo, result), resolution
+                # Another run was at it, and the source may have moved on: look again.
+                record, todo = self._compare()
+                if self._is_done(record, todo):
+                    return self._confirm(record, todo), todo.resolution
+            return self._carry_out(record, todo), todo.resolution
 
-    def _check_hits(self, todo: Plan, state: State | None) -> None:
+    def _compare(self) -> tuple[Record, Plan]:
+        record = self.recall()
+        todo = self.plan(self.resolve(record.state), record)
+        self._announce(todo)
+        return record, todo
+
+    def _is_done(self, record: Record, todo: Plan) -> bool:
+        """Tell whether all is in place and on record; raise if its checksums do not fit."""
+        self._check_hits(record, todo)
+        return todo.is_noop and record.is_settled and len(todo.hits) == len(record.placed)
+
+    def _carry_out(self, record: Record, todo: Plan) -> Outcome:
+        self._refuse_downloads_offline(todo)
+        resolution = todo.resolution
+        try:
+            result = self._transfer(todo, record).execute()
+        except (ObjectNotFoundError, ObjectChangedError) as exc:
+            if resolution.origin is Origin.LOCK:
+                raise self._lost(exc) from exc
+            if isinstance(exc, ObjectChangedError) or not isinstance(self.pin, Latest):
+                raise
+            # It was there when it was resolved a moment ago: deleted meanwhile.
+            raise ObjectChangedError(f"{exc}, although it was listed", hint=exc.hint) from exc
+        self._settle(record, resolution, result)
+        self.hold.note(resolution, result.placed)
+        return self._outcome(todo, result)
+
+    def _check_hits(self, record: Record, todo: Plan) -> None:
         """Compare files in place with checksums they were not yet compared with.
 
         A lock's hashes are compared with the recorded ones; a checksum that is new in the
         catalog is compared with the bytes.
         """
-        if state is None or not todo.hits:
-            return
         hashes = todo.resolution.hashes
         if hashes:
             for hit in todo.hits:
-                known = state.files.blake3[hit.row]
+                known = record.placed.blake3[hit.row]
                 wanted = hashes.get(hit.object.relpath, known)
                 if wanted != known:
                     demanded = Checksum("blake3", str(wanted), "the lock")
                     Hashes([demanded], known=known).check(hit.object)
-        if self._checksum_text() not in ("", state.checksum):
+        compared = record.state.checksum if record.state is not None else ""
+        if todo.hits and self._checksum_text() not in ("", compared):
             self.run.pool.each(self._check_hit, todo.hits)
 
     def _check_hit(self, hit: Hit) -> None:
@@ -302,7 +325,7 @@ class Line:
             hint=f"get the bytes from a machine that has them, or run `dcl lock --upgrade {name}`",
         )
 
-    def _transfer(self, todo: Plan, state: State | None) -> Transfer:
+    def _transfer(self, todo: Plan, record: Record) -> Transfer:
         return Transfer(
             dataset=self.dataset.name,
             plan=todo,
@@ -310,7 +333,11 @@ class Line:
             disk=self.disk,
             run=self.run,
             demand=lambda obj: self._demanded(obj, todo.resolution),
-            before=state.files if state is not None else NOTHING,
+            before=record.placed,
+            announce=lambda coming: self.states.announce(
+                self.key, self._state(todo.resolution, coming)
+            ),
+            is_offline=self.policy.offline,
         )
 
     def _demanded(self, obj: RemoteObject, resolution: Resolution) -> list[Checksum]:
@@ -323,29 +350,22 @@ class Line:
             demanded.append(Checksum("blake3", locked, "the lock"))
         return demanded
 
-    def _before(self, state: State | None) -> PlacedFiles:
-        return state.files if state is not None and state.root == self.root else NOTHING
+    def _confirm(self, record: Record, todo: Plan) -> Outcome:
+        """Note that all still is as it should be, writing as little as possible."""
+        resolution, state = todo.resolution, record.state
+        assert state is not None
+        if resolution.origin is not Origin.STATE:
+            fresh = self._state(resolution, state.files)
+            if (state.digest, state.checksum) == (fresh.digest, fresh.checksum):
+                self.states.confirm(self.key, resolution.checked)
+            else:
+                # Another spelling of the same files: only the head changes.
+                self.states.write(self.key, fresh)
+        self.hold.note(resolution, state.files)
+        return self._outcome(todo, None)
 
-    def _confirm(self, state: State, resolution: Resolution) -> None:
-        if resolution.origin is Origin.STATE:
-            return
-        wanted = digest(self.dataset, self.pin, self.storage.endpoint)
-        checksum = self._checksum_text()
-        if (state.digest, state.checksum) == (wanted, checksum):
-            self.states.confirm(self.key, resolution.checked)
-            return
-        # Another spelling of the same files: only the head changes.
-        fresh = replace(
-            state,
-            digest=wanted,
-            pin=str(self.pin),
-            checked=resolution.checked,
-            checksum=checksum,
-        )
-        self.states.write(self.key, fresh)
-
-    def _record(self, resolution: Resolution, result: Result) -> None:
-        state = State(
+    def _state(self, resolution: Resolution, placed: PlacedFiles) -> State:
+        return State(
             dataset=self.dataset.name,
             digest=digest(self.dataset, self.pin, self.storage.endpoint),
             pin=str(self.pin),
@@ -353,17 +373,34 @@ class Line:
             root=self.root,
             checked=resolution.checked,
             checksum=self._checksum_text(),
-            files=result.placed,
+            files=placed,
         )
-        self.states.write(self.key, state)
 
-    def _leave_old_root(self, state: State | None) -> None:
+    def _settle(self, record: Record, resolution: Resolution, result: Result) -> None:
+        """Record what is in place, last of all."""
+        for old in record.elsewhere:
+            self._leave(old, result.placed)
+        # A killed run may have made folders without files in them, or left some behind.
+        known = record.placed.index.keys() | record.coming
+        for relpath in known - result.placed.index.keys():
+            self.disk.folder.prune(relpath)
+        self.states.write(self.key, self._state(resolution, result.placed))
+        self.states.settle(self.key)
+
+    def _leave(self, old: State, placed: PlacedFiles) -> None:
         """Remove our untouched files from where the dataset lay before its path changed."""
-        if state is None or state.root == self.root:
-            return
-        folder = self.folder_at(state.root)
-        for placed in state.files:
-            folder.drop(placed.object.relpath, size=placed.object.size, mtime_ns=placed.mtime_ns)
+        folder = self.folder_at(old.root)
+        present = {self.disk.folder.path(relpath) for relpath in placed.relpath}
+        for row in old.files:
+            relpath, path = row.object.relpath, folder.path(row.object.relpath)
+            if path in present:
+                continue
+            if folder.look(relpath) is None:
+                folder.prune(relpath)
+            elif not folder.drop(relpath, size=row.object.size, mtime_ns=row.mtime_ns):
+                message = f"'{path}' was edited here; it stays and is yours from now on"
+                self.run.report(events.Warned(self.dataset.name, message))
+        folder.leave()
 
     def _refuse_downloads_offline(self, todo: Plan) -> None:
         if self.policy.offline and todo.downloads:
@@ -379,58 +416,48 @@ class Line:
 
         It saves double work. Where locks do nothing, renames keep both runs right.
         """
-        os.makedirs(os.path.dirname(self.lock_path), exist_ok=True)
-        lock = FileLock(self.lock_path, thread_local=False)
-        has_waited = False
-        try:
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                has_waited = True
-                lock.acquire(LOCK_WAIT, cancel_check=lambda: self.run.cancel.is_set)
-        except (Timeout, OSError):
-            self.run.cancel.check()
+        lock = Lock(self.states.lock_path(self.key))
+        has_waited = not lock.acquire(sleep=self.run.cancel.sleep)
+        if has_waited:
+            lock.acquire(wait=LOCK_WAIT, sleep=self.run.cancel.sleep)
         try:
             yield has_waited
         finally:
-            if lock.is_locked:
-                lock.release()
+            lock.release()
 
     def adopt(self, obj: RemoteObject, snapshot: str) -> None:
         """Make the file `snapshot` the stored object `obj`, and put it in place (after a push)."""
-        fingerprint = obj.fingerprint(self.storage.endpoint)
-        self.disk.store.adopt(snapshot, fingerprint, mtime_ns=obj.mtime_ns)
+        store, fingerprint = self.disk.store, obj.fingerprint(self.storage.endpoint)
+        try:
+            store.seal(snapshot, obj.mtime_ns)
+            store.adopt(snapshot, fingerprint)
+        except OSError as exc:
+            raise no_room(exc, snapshot) from exc
         resolution = Resolution((obj,), self.pin, self.storage.endpoint, self.now())
-        state = self.states.read(self.key)
-        with self._alone(), self.disk.accepting(self.disk.store.path(fingerprint)):
-            result = self._transfer(self.plan(resolution, state), state).execute()
-            self._leave_old_root(state)
-            self._record(resolution, result)
+        with self._alone(), self.disk.accepting(store.path(fingerprint)):
+            record = self.recall()
+            result = self._transfer(self.plan(resolution, record), record).execute()
+            self._settle(record, resolution, result)
 
     def invalidate(self, pattern: str) -> int:
         """Discard the stored objects of files that match, and distrust what is in place.
 
         Returns how many files that were. Their rows stay, so that the files still count as
-        ours, but equal no remote object any more.
+        ours, but without a hash they are not what they should be.
         """
-        state = self.states.read(self.key)
-        if state is None:
-            return 0
         is_matching = globs.excluder([pattern])
         with self._alone():
-            rows = []
-            count = 0
-            for placed in state.files:
-                obj = placed.object
-                if is_matching(obj.relpath):
-                    self.disk.store.discard(obj.fingerprint(state.endpoint))
-                    nothing = replace(obj, etag=None, version_id=None, modified=EPOCH)
-                    placed = PlacedFile(nothing, None, placed.mtime_ns)
-                    count += 1
-                rows.append(placed)
+            state = self.states.read(self.key)
+            if state is None:
+                return 0
+            rows = list(state.files)
+            matching = [i for i, row in enumerate(rows) if is_matching(row.object.relpath)]
+            for i in matching:
+                self.disk.store.discard(rows[i].object.fingerprint(state.endpoint))
+                rows[i] = replace(rows[i], blake3=None)
             fresh = replace(state, files=PlacedFiles.of(rows), checked=EPOCH)
             self.states.write(self.key, fresh)
-        return count
+            return len(matching)
 
     # --- what is said -------------------------------------------------------------
 

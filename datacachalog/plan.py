@@ -1,10 +1,10 @@
 """The planner: compares what should be with what is, and says what to do and why.
 
-Pure: it touches neither network nor disk, but asks three questions that its caller
-answers (`look`, `is_stored`, `is_ours`). `transfer` does what it says; `status` and
-`--dry-run` only show it.
+Pure: it touches neither network nor disk, but asks questions about the disk that its
+caller answers. `transfer` does what it says; `status` and `--dry-run` only show it.
 """
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,84 +110,58 @@ class Questions(Protocol):
     def look(self, relpath: str) -> FileStat | None:
         """Return what lies at `relpath` in the dataset's folder, or None."""
 
+    def blocker(self, relpath: str) -> str | None:
+        """Return the relpath of what stands where `relpath` needs a folder, or None."""
+
+    def holds_only(self, relpath: str, known: AbstractSet[str]) -> bool:
+        """Tell whether `relpath` is a folder whose files, at any depth, are all in `known`."""
+
     def is_stored(self, obj: RemoteObject) -> bool:
         """Tell whether the store holds the object's bytes, valid."""
 
-    def is_ours(self, relpath: str, found: FileStat) -> bool:
-        """Tell whether a file that the state does not explain was placed by us all the same."""
+    def is_ours(self, relpath: str, found: FileStat, recorded: RemoteObject | None) -> bool:
+        """Tell whether a file that the state does not explain was placed by us all the same.
 
-
-NOTHING = PlacedFiles.of(())
+        `recorded` is what the state has at `relpath`, if anything.
+        """
 
 
 def plan(resolution: Resolution, placed: PlacedFiles, ask: Questions) -> Plan:
     """Compare a resolution with what was placed and what lies on disk.
 
-    `placed` are the files of the last state (`NOTHING` if there is none). A file counts
-    as ours and untouched if the state has it with the size and mtime it has now.
+    `placed` are the files of the last state. A file counts
+    as ours and untouched if the state has it with the size and mtime it has now. Rows
+    without a blake3 were invalidated: they are ours, but not what they should be.
     """
     hits: list[Hit] = []
-    links: list[Link] = []
-    downloads: list[Download] = []
-    conflicts: list[Conflict] = []
-    drops, keeps = _gone(resolution, placed, ask)
-    emptied = _parents_of(drops)
-    rows = placed.index
+    others: list[tuple[RemoteObject, FileStat | None, int | None]] = []
+    find_row, look = placed.index.get, ask.look
     sizes, mtimes, etags, uris = placed.size, placed.mtime_ns, placed.etag, placed.uri
+    hashes = placed.blake3
     for obj in resolution.objects:
-        relpath = obj.relpath
-        found = ask.look(relpath)
-        i = rows.get(relpath)
-        is_same = i is not None and (
-            # The common case without an object: same key, ETag and size, and no version ids.
-            (
-                obj.version_id is None
-                and obj.etag is not None
-                and obj.etag == etags[i]
-                and obj.size == sizes[i]
-                and obj.uri == uris[i]
+        found, i = look(obj.relpath), find_row(obj.relpath)
+        if (
+            found is not None
+            and i is not None
+            and found.mtime_ns == mtimes[i]
+            and found.size == sizes[i] == obj.size
+            and hashes[i] is not None
+            and (
+                # The common case without an object: same key and ETag, and no version ids.
+                (
+                    obj.version_id is None
+                    and obj.etag is not None
+                    and obj.etag == etags[i]
+                    and obj.uri == uris[i]
+                )
+                or obj.is_same_as(placed.row(i).object)
             )
-            or obj.is_same_as(placed.row(i).object)
-        )
-        if i is not None and found is not None:
-            untouched = found.size == sizes[i] and found.mtime_ns == mtimes[i]
-            if untouched and is_same:
-                hits.append(Hit(obj, i))
-                continue
-            if untouched:
-                over, reason = found, _why_changed(obj, placed, i)
-            elif ask.is_ours(relpath, found):
-                over, reason = found, "left by an interrupted run"
-            else:
-                conflicts.append(Conflict(relpath, "edited since it was put there"))
-                continue
-        elif found is not None:
-            if found.size < 0 and relpath in emptied:
-                over, reason = None, "new at the source"
-            elif found.size == obj.size and found.mtime_ns == obj.mtime_ns:
-                # Looks like ours without a state; placing compares the bytes.
-                over, reason = None, "in place, but not on record"
-            elif ask.is_ours(relpath, found):
-                over, reason = found, "left by an interrupted run"
-            else:
-                conflicts.append(Conflict(relpath, "not put there by `dcl`"))
-                continue
+        ):
+            hits.append(Hit(obj, i))
         else:
-            over = None
-            reason = "missing on disk" if i is not None else "new"
-        if ask.is_stored(obj):
-            links.append(Link(obj, reason, over))
-        else:
-            downloads.append(Download(obj, reason, over))
-    return Plan(
-        resolution,
-        tuple(hits),
-        tuple(links),
-        tuple(downloads),
-        tuple(drops),
-        tuple(conflicts),
-        tuple(keeps),
-    )
+            others.append((obj, found, i))
+    drops, keeps = _gone(resolution, placed, ask)
+    return _Sorter(placed, ask, drops).sort(resolution, hits, others, keeps)
 
 
 def _gone(
@@ -211,20 +185,81 @@ def _gone(
     return drops, keeps
 
 
-def _parents_of(drops: list[Drop]) -> set[str]:
-    parents: set[str] = set()
-    for drop in drops:
-        parent = drop.relpath.rpartition("/")[0]
-        while parent and parent not in parents:
-            parents.add(parent)
-            parent = parent.rpartition("/")[0]
-    return parents
+class _Sorter:
+    """Sorts objects that are not in place as they should be into links, downloads, conflicts."""
+
+    def __init__(self, placed: PlacedFiles, ask: Questions, drops: list[Drop]) -> None:
+        self._placed = placed
+        self._ask = ask
+        self._drops = drops
+        self._dropped = {drop.relpath for drop in drops}
+
+    def sort(
+        self,
+        resolution: Resolution,
+        hits: list[Hit],
+        others: list[tuple[RemoteObject, FileStat | None, int | None]],
+        keeps: list[Keep],
+    ) -> Plan:
+        """Return the plan."""
+        links: list[Link] = []
+        downloads: list[Download] = []
+        conflicts: dict[str, Conflict] = {}
+        for obj, found, i in others:
+            match self._compare(obj, found, i):
+                case Conflict(relpath) as conflict:
+                    conflicts[relpath] = conflict
+                case over, reason:
+                    if self._ask.is_stored(obj):
+                        links.append(Link(obj, reason, over))
+                    else:
+                        downloads.append(Download(obj, reason, over))
+        return Plan(
+            resolution,
+            hits=tuple(hits),
+            links=tuple(links),
+            downloads=tuple(downloads),
+            drops=tuple(self._drops),
+            conflicts=tuple(conflicts.values()),
+            keeps=tuple(keeps),
+        )
+
+    def _compare(
+        self, obj: RemoteObject, found: FileStat | None, i: int | None
+    ) -> tuple[FileStat | None, str] | Conflict:
+        """Return what may be replaced and why, or what is in the way."""
+        if found is None:
+            blocker = self._ask.blocker(obj.relpath)
+            if blocker is not None and blocker not in self._dropped:
+                return Conflict(blocker, "in the way, where a folder is needed")
+            return None, "new" if i is None else "missing on disk"
+        if found.size < 0 and self._ask.holds_only(obj.relpath, self._dropped):
+            return None, "new"  # where a folder is that is empty, or will be
+        if i is None:
+            return self._compare_unrecorded(obj, found)
+        if found.size == self._placed.size[i] and found.mtime_ns == self._placed.mtime_ns[i]:
+            return found, _why_changed(obj, self._placed, i)
+        if self._ask.is_ours(obj.relpath, found, self._placed.row(i).object):
+            return found, "put there by another run"
+        return Conflict(obj.relpath, "edited since it was put there")
+
+    def _compare_unrecorded(
+        self, obj: RemoteObject, found: FileStat
+    ) -> tuple[FileStat | None, str] | Conflict:
+        if found.size == obj.size and found.mtime_ns == obj.mtime_ns:
+            # Looks like ours without a state; placing compares the bytes.
+            return None, "in place, but not on record"
+        if self._ask.is_ours(obj.relpath, found, None):
+            return found, "put there by another run"
+        return Conflict(obj.relpath, "not put there by `dcl`")
 
 
 def _why_changed(obj: RemoteObject, placed: PlacedFiles, i: int) -> str:
     old = placed.row(i).object
     if old.uri != obj.uri:
         return "another source"
+    if placed.blake3[i] is None:
+        return "invalidated"
     if old.size != obj.size:
         return f"changed at the source: {old.size} to {obj.size} bytes"
     if old.modified != obj.modified:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self, TypeVar
 
+from datacachalog.errors import ThrottledError
 from datacachalog.retry import Cancel, Cancelled
 
 T = TypeVar("T")
@@ -18,13 +19,15 @@ T = TypeVar("T")
 class Valve:
     """Bounds how many requests are under way; throttling halves it, success reopens it slowly.
 
-    Additive increase, multiplicative decrease, as TCP does (RFC 5681).
+    Additive increase, multiplicative decrease, as TCP does (RFC 5681). Requests that were
+    under way together and are throttled together count once.
     """
 
     def __init__(self, limit: int) -> None:
         self._most = limit
         self._limit = float(limit)
         self._under_way = 0
+        self._turns = 0
         self._condition = threading.Condition()
 
     @property
@@ -34,25 +37,35 @@ class Valve:
 
     @contextmanager
     def passing(self, cancel: Cancel) -> Iterator[None]:
-        """Wait for a place, hold it during the block, and reopen the valve a little after it."""
+        """Wait for a place and hold it during the block; its end moves the limit."""
         with self._condition:
             while self._under_way >= self.limit:
                 cancel.check()
                 self._condition.wait(0.5)
             self._under_way += 1
+            turns = self._turns
         try:
             yield
-            if self._limit < self._most:
-                self._limit = min(self._most, self._limit + 1 / self._limit)
+        except ThrottledError:
+            self._turn_down(turns)
+            raise
+        else:
+            self._turn_up()
         finally:
             with self._condition:
                 self._under_way -= 1
                 self._condition.notify()
 
-    def turn_down(self) -> None:
-        """Halve the limit: the other side asked to slow down."""
+    def _turn_down(self, turns: int) -> None:
         with self._condition:
-            self._limit = max(1.0, self._limit / 2)
+            if turns == self._turns:
+                self._turns += 1
+                self._limit = max(1.0, self._limit / 2)
+
+    def _turn_up(self) -> None:
+        with self._condition:
+            if self._limit < self._most:
+                self._limit = min(self._most, self._limit + 1 / self._limit)
 
 
 class Batch:
@@ -128,14 +141,24 @@ class Pool:
         for thread in self._threads:
             thread.join(max(0.0, seconds / len(self._threads)))
 
-    def start(self, tasks: Iterable[Callable[[], None]], batch: Batch | None = None) -> Batch:
-        """Queue tasks and return their batch, to be waited for."""
+    def start(
+        self,
+        tasks: Iterable[Callable[[], None]],
+        batch: Batch | None = None,
+        *,
+        first: bool = False,
+    ) -> Batch:
+        """Queue tasks (`first`: before all others) and return their batch, to be waited for."""
         batch = batch or Batch(self._cancel)
         items = [(batch, task) for task in tasks]
         batch.expect(len(items))
         with self._ready:
-            self._queue.extend(items)
-            missing = min(len(items) - self._idle, self.size - len(self._threads))
+            if first:
+                self._queue.extendleft(reversed(items))
+            else:
+                self._queue.extend(items)
+            # Not by the number of items: idle workers may have been called for others already.
+            missing = min(len(self._queue) - self._idle, self.size - len(self._threads))
             for _ in range(missing):
                 thread = threading.Thread(target=self._work, daemon=True, name="dcl-worker")
                 self._threads.append(thread)

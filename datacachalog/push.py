@@ -9,7 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from datacachalog import events, relpath, uri
+from datacachalog import events, globs, relpath
 from datacachalog.cache import files
 from datacachalog.errors import (
     CacheError,
@@ -31,8 +31,8 @@ def push(line: Line, file: Path, *, force: bool) -> PushReport:
     """
     began = time.monotonic()
     _refuse(line, file)
-    source = uri.unescape(line.dataset.sources[0])
-    expect = Expect.ANYTHING if force else _last_fetched(line)
+    source = line.dataset.sources[0]
+    expect = Expect.ANYTHING if force else _last_fetched(line, globs.unescape(source))
     snapshot = line.disk.store.temp()
     line.run.temps.add(snapshot)
     try:
@@ -73,11 +73,11 @@ def _refuse(line: Line, file: Path) -> None:
         raise ObjectNotFoundError(f"there is no file '{file}'")
 
 
-def _last_fetched(line: Line) -> RemoteObject | Expect:
+def _last_fetched(line: Line, key: str) -> RemoteObject | Expect:
+    """Return the object that was last fetched from `key`; the dataset may have had another."""
     state = line.states.read(line.key)
-    if state is None or not len(state.files):
-        return Expect.ABSENT
-    return state.files.row(0).object
+    known = [placed.object for placed in state.files] if state is not None else []
+    return next((obj for obj in known if obj.uri == key), Expect.ABSENT)
 
 
 def _copy(file: Path, snapshot: str) -> None:
@@ -92,14 +92,14 @@ def _refuse_if_place_is_taken(line: Line, shown: RemoteObject, snapshot: str) ->
     with line.disk.accepting(snapshot):
         todo = line.plan(
             Resolution((shown,), line.pin, line.storage.endpoint, line.now()),
-            line.states.read(line.key),
+            line.recall(),
         )
     refuse_conflicts(todo, line.disk.folder)
 
 
 def _shown(line: Line, source: str, size: int) -> RemoteObject:
     """Return the upload as events show it: what will be there."""
-    key = uri.unescape(source)
+    key = globs.unescape(source)
     return RemoteObject(key, relpath.encode(key.rpartition("/")[2]), size, line.now())
 
 

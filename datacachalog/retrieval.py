@@ -9,19 +9,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from datacachalog import uri
+from datacachalog import events, globs
 from datacachalog.cache.disk import Disk
 from datacachalog.cache.files import LinkKind
 from datacachalog.cache.placement import Folder
+from datacachalog.cache.state import NOTHING
 from datacachalog.cache.store import Store
+from datacachalog.errors import DatacachalogError
 from datacachalog.model import Latest, Resolution
-from datacachalog.plan import NOTHING, plan
+from datacachalog.plan import plan
 from datacachalog.resolve import Policy, resolve
 from datacachalog.retry import retrying
+from datacachalog.run import Run
 from datacachalog.settings import umask
 from datacachalog.spec import Dataset
 from datacachalog.storage.protocol import Storage
-from datacachalog.transfer import Run, Transfer
+from datacachalog.transfer import Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,11 @@ def retrieve(
     dataset: Dataset, target: Target, storage: Storage, store: Store, run: Run
 ) -> Path | list[Path]:
     """Download what `dataset` names to `target` and return the path, or paths for a glob."""
+    source = globs.unescape(dataset.sources[0])
+
+    def note(error: DatacachalogError, attempt: int, delay: float) -> None:
+        run.report(events.Retrying(source, source, error, attempt, delay))
+
     resolution = resolve(
         dataset,
         Latest(),
@@ -54,16 +62,16 @@ def retrieve(
         previous=None,
         policy=Policy(),
         now=datetime.now(UTC),
-        retry=lambda action: retrying(action, cancel=run.cancel, failed=lambda *_: None),
+        retry=lambda action: retrying(action, cancel=run.cancel, failed=note),
     )
     if target.name is not None:
         resolution = _renamed(resolution, target.name)
     kinds = (LinkKind.REFLINK, LinkKind.COPY)
     folder = Folder(str(target.folder), kinds, mode=0o666 & ~umask())
-    disk = Disk(folder, store, storage.endpoint)
+    disk = Disk(folder, store, storage.endpoint, owns_folder=False)
     todo = plan(resolution, NOTHING, disk)
     Transfer(
-        dataset=uri.unescape(dataset.sources[0]),
+        dataset=source,
         plan=todo,
         storage=storage,
         disk=disk,

@@ -17,9 +17,9 @@ from datacachalog.model import Ago, AsOf, Pin, VersionId
 from datacachalog.pool import Pool, Valve
 from datacachalog.resolve import Policy
 from datacachalog.retry import Cancel
+from datacachalog.run import Run
 from datacachalog.settings import DEFAULT_JOBS, MAX_JOBS
 from datacachalog.storage.protocol import Storage
-from datacachalog.transfer import Run
 
 Instant = str | date | datetime
 
@@ -55,14 +55,12 @@ def running(ask: Ask) -> Iterator[Run]:
     """Provide what all transfers of one call share; clean up after Ctrl-C."""
     jobs = max(1, min(MAX_JOBS, ask.jobs or DEFAULT_JOBS))
     cancel = Cancel()
-    with Pool(jobs, cancel) as pool:
-        run = Run(pool, Valve(jobs), cancel, ask.report)
+    with Pool(jobs, cancel) as pool, Pool(jobs, cancel) as walkers:
+        run = Run(pool, walkers, Valve(jobs), cancel, ask.report)
         try:
             yield run
         except KeyboardInterrupt:
-            cancel.set()
-            pool.join(1.0)
-            run.discard_temps()
+            run.interrupt()
             raise
 
 

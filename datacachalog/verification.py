@@ -16,7 +16,7 @@ from datacachalog.outcome import BadFile, Verification
 def verify(line: Line) -> Verification:
     """Return the verdict on one dataset; removes stored objects whose bytes are wrong."""
     state = line.states.read(line.key)
-    if state is None:
+    if state is None or state.root != line.root:
         raise NotFetchedError(
             f"'{line.dataset.name}' was not fetched yet",
             hint=f"run `dcl sync {line.dataset.name}`",
@@ -48,6 +48,8 @@ def _why_bad(line: Line, placed: PlacedFile) -> str | None:
         return "not a file"
     if found.size != placed.object.size:
         return f"{found.size} bytes instead of {placed.object.size}"
+    if placed.blake3 is None:
+        return None  # invalidated: there is nothing to compare with until the next sync
     hashes = Hashes(())
     try:
         hashes.read(path)
@@ -64,5 +66,5 @@ def _distrust(line: Line, placed: PlacedFile) -> None:
         hashes.read(stored)
     except OSError:
         return
-    if hashes.blake3 != placed.blake3:
+    if placed.blake3 is not None and hashes.blake3 != placed.blake3:
         line.disk.store.discard(fingerprint)

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import itertools
 import os
+import re
 import socket
 import stat
 from collections.abc import Callable
@@ -23,6 +24,14 @@ NOT_SUPPORTED = frozenset(
     {errno.EINVAL, errno.ENOSYS, errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOTSUP}
 )
 """What a file system says of a call it does not know."""
+
+NO_REFLINK = NOT_SUPPORTED | {
+    errno.EXDEV,
+    errno.EPERM,
+    errno.EACCES,
+    errno.EBADF,  # ioctl_ficlone(2): "does not support reflink"
+}
+"""What a file system says where two files cannot share extents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +75,22 @@ def temp_name() -> str:
     return f"{_host}-{os.getpid()}-{next(_counter)}-{os.urandom(4).hex()}.tmp"
 
 
+_TEMP_NAME = re.compile(r"\.?([^-]+)-(\d{1,9})-\d+-[0-9a-f]{8}\.tmp")
+
+
 def is_abandoned(name: str, age_seconds: float) -> bool:
     """Tell whether the temporary file `name` was left by a run that no longer exists.
 
     A dead process of this host is proof, a living one proof of the contrary; for other
     hosts only a day's silence counts. `age_seconds` is by change time: the modification
     time may be the remote's already. A wrong guess costs the owner a retry, never bytes.
+    What does not look like `temp_name` is not ours to judge.
     """
-    host, _, rest = name.partition("-")
-    pid, _, _ = rest.partition("-")
-    if host == _host and pid.isdigit():
+    match = _TEMP_NAME.fullmatch(name)
+    if match is None:
+        return False
+    host, pid = match.groups()
+    if host == _host:
         try:
             os.kill(int(pid), 0)
         except ProcessLookupError:
@@ -118,7 +133,7 @@ def reflink_or_copy(source: str, target: str) -> None:
     try:
         reflink(source, target)
     except OSError as exc:
-        if exc.errno not in NOT_SUPPORTED and exc.errno != errno.EXDEV:
+        if exc.errno not in NO_REFLINK:
             raise
         copy(source, target)
 
@@ -153,6 +168,18 @@ def pwrite_all(fd: int, data: "bytes | memoryview", offset: int) -> None:
         offset += written
 
 
+def same_time(found_ns: int, wanted_ns: int) -> bool:
+    """Tell whether a file's modification time is the wanted one, as its file system keeps it."""
+    # File systems keep 1 ns, 100 ns, 1 s or 2 s: equal at the file system's own step counts,
+    # and that step shows as trailing zeros.
+    if found_ns == wanted_ns:
+        return True
+    return any(
+        found_ns % step == 0 and 0 <= wanted_ns - found_ns < step
+        for step in (100, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000)
+    )
+
+
 def remove(path: str) -> bool:
     """Remove the file at `path`; return whether there was one."""
     try:
@@ -160,6 +187,14 @@ def remove(path: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
+
+
+def are_one_file(one: str, other: str) -> bool:
+    """Tell whether both paths are links to one file."""
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
 
 
 def have_same_bytes(one: str, other: str) -> bool:

@@ -11,6 +11,7 @@ sync makes it again.
 
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -107,6 +108,9 @@ class PlacedFiles:
         return PlacedFile(obj, self.blake3[i], self.mtime_ns[i])
 
 
+NOTHING = PlacedFiles.of(())
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """What one dataset (or one ad-hoc pin of it) looked like when it was last put in place.
@@ -132,10 +136,15 @@ class StateFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._is_swept = False
 
     def path(self, key: str) -> Path:
         """Return the file of a state; `key` is a dataset's name, with `@time` for ad-hoc pins."""
         return self.root / f"{key}.json"
+
+    def lock_path(self, key: str) -> str:
+        """Return the lock file that keeps two runs from doing one dataset's work twice."""
+        return str(self.root / f"{key}.lock")
 
     def read(self, key: str) -> State | None:
         """Return the state, or None if there is none.
@@ -143,41 +152,84 @@ class StateFolder:
         One that cannot be read (cut short by a full disk, another format) counts as
         none: it is made again from what the storage and the disk say.
         """
-        try:
-            with open(self.path(key), "rb") as file:
-                checked = os.fstat(file.fileno()).st_mtime_ns
-                return _decode(json.loads(file.read()), checked)
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError, IndexError):
-            return None
+        return _read(self.path(key))
+
+    def read_announced(self, key: str) -> State | None:
+        """Return what a run announced and did not settle: it was killed, or is at it still."""
+        return _read(self._announcement(key))
 
     def write(self, key: str, state: State) -> None:
         """Replace the state atomically."""
-        path = self.path(key)
+        self._write(self.path(key), state)
+
+    def announce(self, key: str, coming: State) -> None:
+        """Note what is about to be put in place, before anything is."""
+        self._write(self._announcement(key), coming)
+
+    def settle(self, key: str) -> None:
+        """Forget what was announced: it is in the state now."""
+        with suppress(OSError):
+            files.remove(str(self._announcement(key)))
+
+    def confirm(self, key: str, checked: datetime) -> None:
+        """Note that the remote was asked again at `checked` and the state still holds."""
+        with suppress(OSError):  # in a read-only project it is only asked more often
+            _stamp(self.path(key), checked)
+
+    def forget(self, key: str) -> bool:
+        """Remove the state; return whether there was one."""
+        self.settle(key)
+        return files.remove(str(self.path(key)))
+
+    def _announcement(self, key: str) -> Path:
+        return self.root / f"{key}.coming"
+
+    def _write(self, path: Path, state: State) -> None:
         temp = path.with_name(f".{files.temp_name()}")
         data = json.dumps(_encode(state), ensure_ascii=False, separators=(",", ":"))
         try:
             os.makedirs(self.root, exist_ok=True)
+            self._sweep()
             with open(temp, "wb") as file:
                 file.write(data.encode("utf-8", "surrogatepass"))
             _stamp(temp, state.checked)
             os.replace(temp, path)
         except OSError as exc:
-            files.remove(str(temp))
+            with suppress(OSError):
+                files.remove(str(temp))
             raise CacheError(
                 f"'{path}' cannot be written: {exc.strerror}",
                 hint="make room, or make the project folder writable",
             ) from exc
 
-    def confirm(self, key: str, checked: datetime) -> None:
-        """Note that the remote was asked again at `checked` and the state still holds."""
-        with suppress(FileNotFoundError):
-            _stamp(self.path(key), checked)
+    def _sweep(self) -> None:
+        """Remove what killed runs left half-written; once is enough."""
+        if self._is_swept:
+            return
+        self._is_swept = True
+        now = time.time()
+        with os.scandir(self.root) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") and files.is_abandoned(
+                    entry.name, now - entry.stat(follow_symlinks=False).st_ctime
+                ):
+                    files.remove(entry.path)
 
-    def forget(self, key: str) -> bool:
-        """Remove the state; return whether there was one."""
-        return files.remove(str(self.path(key)))
+
+def _read(path: Path) -> State | None:
+    try:
+        with open(path, "rb") as file:
+            checked = os.fstat(file.fileno()).st_mtime_ns
+            return _decode(json.loads(file.read()), checked)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None
+    except OSError as exc:
+        raise CacheError(
+            f"'{path}' cannot be read: {exc.strerror}",
+            hint="make the project folder readable",
+        ) from exc
 
 
 def _encode(state: State) -> dict[str, object]:

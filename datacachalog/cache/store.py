@@ -70,8 +70,12 @@ class Store:
         Size and modification time are the remote's; an object that lost either was
         written to through a link and is not trusted.
         """
-        found = files.look(self.path(fingerprint))
-        if found is None or found.size != size or not _same_mtime(found.mtime_ns, mtime_ns):
+        try:
+            found = files.look(self.path(fingerprint))
+        except OSError:
+            # What cannot be looked at cannot be linked either.
+            return None
+        if found is None or found.size != size or not files.same_time(found.mtime_ns, mtime_ns):
             return None
         return found
 
@@ -80,23 +84,38 @@ class Store:
         self.prepare()
         return f"{self._tmp}/{files.temp_name()}"
 
+    def create(self, temp: str) -> int:
+        """Create the file at `temp` (from `temp()`) and return its descriptor, for reading too.
+
+        Raises plain OSError.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            return os.open(temp, flags, 0o600)
+        except FileNotFoundError:
+            # The cache was removed since this process made its folders: make them again.
+            self._ready_pid = None
+            self.prepare()
+            return os.open(temp, flags, 0o600)
+
     def lock_path(self, fingerprint: str) -> str:
         """Return the lock file that keeps two runs from fetching one object twice."""
         self.prepare()
         return f"{self._locks}/{fingerprint}"
 
-    def adopt(
-        self, temp: str, fingerprint: str, *, mtime_ns: int, fd: int | None = None
-    ) -> FileStat:
-        """Make the verified file at `temp` the object of that fingerprint.
-
-        Sets mode and modification time, then renames. Whatever stood there is replaced:
-        it was either the same bytes or not valid. `fd` (open on `temp`) saves path walks.
-        """
-        target: int | str = temp if fd is None else fd
+    def seal(self, target: int | str, mtime_ns: int) -> FileStat:
+        """Give a verified file (path or descriptor) an object's mode and times; return its stat."""
         os.chmod(target, self.mode)
         os.utime(target, ns=(time.time_ns(), mtime_ns))
         st = os.stat(target)
+        return FileStat(st.st_size, st.st_mtime_ns, st.st_ino)
+
+    def adopt(self, temp: str, fingerprint: str) -> None:
+        """Make the sealed file at `temp` the object of that fingerprint.
+
+        Whatever stood there is replaced: it was either the same bytes or not valid.
+        Raises plain OSError.
+        """
         path = self.path(fingerprint)
         shard = fingerprint[:2]
         if shard not in self._shards:
@@ -108,16 +127,24 @@ class Store:
             # The shard (or the whole cache) was removed under us: make it again, once.
             os.makedirs(os.path.dirname(path), exist_ok=True)
             os.replace(temp, path)
-        return FileStat(st.st_size, st.st_mtime_ns, st.st_ino)
 
-    def touch(self, fingerprint: str, mtime_ns: int) -> None:
+    def touch(self, fingerprint: str) -> None:
         """Note that the object was used now (its access time), for eviction."""
+        path = self.path(fingerprint)
         with suppress(OSError):
-            os.utime(self.path(fingerprint), ns=(time.time_ns(), mtime_ns))
+            # The modification time as it is, not as it should be: it tells of tampering.
+            os.utime(path, ns=(time.time_ns(), os.stat(path).st_mtime_ns))
 
     def discard(self, fingerprint: str) -> bool:
         """Remove the object; return whether there was one. Links to it live on."""
-        return files.remove(self.path(fingerprint))
+        path = self.path(fingerprint)
+        try:
+            return files.remove(path)
+        except OSError as exc:
+            raise CacheError(
+                f"'{path}' cannot be removed: {exc.strerror}",
+                hint=f"make '{self.root}' writable",
+            ) from exc
 
     def objects(self) -> Iterator[tuple[str, FileStat]]:
         """Walk all stored objects: fingerprint and stat, in no order."""
@@ -173,8 +200,8 @@ class Store:
         try:
             for folder in (self._objects, self._tmp, self._locks):
                 os.makedirs(folder, exist_ok=True)
-            _write_once(self.root / "CACHEDIR.TAG", _CACHEDIR_TAG)
-            _write_once(self.root / "README", _README)
+            self._write_once("CACHEDIR.TAG", _CACHEDIR_TAG)
+            self._write_once("README", _README)
         except OSError as exc:
             raise CacheError(
                 f"the cache folder '{self.root}' cannot be written: {exc.strerror}",
@@ -183,28 +210,17 @@ class Store:
         self.sweep()
         self._ready_pid = pid
 
-
-def _same_mtime(found: int, wanted: int) -> bool:
-    # File systems keep 1 ns, 100 ns, 1 s or 2 s: equal at the file system's own step counts,
-    # and that step shows as trailing zeros.
-    if found == wanted:
-        return True
-    return any(
-        found % step == 0 and 0 <= wanted - found < step
-        for step in (100, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000)
-    )
+    def _write_once(self, name: str, text: str) -> None:
+        path = self.root / name
+        if not path.exists():
+            temp = Path(self._tmp, files.temp_name())
+            temp.write_text(text, encoding="utf-8")
+            temp.replace(path)
 
 
 def _scan(folder: str) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             yield from entries
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
-
-
-def _write_once(path: Path, text: str) -> None:
-    if not path.exists():
-        temp = path.with_name(files.temp_name())
-        temp.write_text(text, encoding="utf-8")
-        temp.replace(path)

@@ -1,0 +1,310 @@
+"""One object on its way into the store: its temporary file, ranges, hashes and lock.
+
+Small objects arrive in one range and are hashed as they do. Large ones arrive in parallel
+ranges, written in place, and are hashed in order from the page cache while others still
+arrive. Nothing is in the store before size, identity and checksums are verified. Used by
+`transfer`; knows storages and the store, but neither plans nor folders.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from datacachalog import events
+from datacachalog.cache import files
+from datacachalog.cache.locks import Lock
+from datacachalog.cache.store import Store
+from datacachalog.checksums import Checksum, Hashes
+from datacachalog.errors import CacheError, DatacachalogError, IntegrityError
+from datacachalog.model import RemoteObject
+from datacachalog.retry import retrying
+from datacachalog.run import Run
+from datacachalog.storage.protocol import Storage
+
+RANGE = 16 << 20
+"""Objects above this many bytes are fetched in parallel ranges of this size."""
+
+
+class _TooManyBytesError(IntegrityError):
+    """A body went on after its end, so nothing of this attempt can be trusted."""
+
+
+@dataclass(slots=True)
+class _Span:
+    """A range of bytes, and how far it has come."""
+
+    start: int
+    stop: int
+    at: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.at = self.start
+
+    @property
+    def is_complete(self) -> bool:
+        return self.at == self.stop
+
+
+class Arrival:
+    """Brings one object into the store under its fingerprint, `arrived(blake3)` at the end.
+
+    Either `fetch` it in one thread, or run `tasks` in many. Whoever stops before all tasks
+    ran calls `give_up`.
+    """
+
+    def __init__(
+        self,
+        obj: RemoteObject,
+        fingerprint: str,
+        *,
+        dataset: str,
+        storage: Storage,
+        store: Store,
+        run: Run,
+        demanded: Sequence[Checksum],
+        arrived: Callable[[str], None],
+    ) -> None:
+        self.object = obj
+        self._fingerprint = fingerprint
+        self._dataset = dataset
+        self._storage = storage
+        self._store = store
+        self._run = run
+        self._demanded = demanded
+        self._arrived = arrived
+        self._lock = Lock(store.lock_path(fingerprint)) if is_large(obj) else None
+        self._mutex = threading.Lock()
+        self._temp: str | None = None
+        self._fd = -1
+        self._hashes = Hashes(demanded)
+        self._spans = [(a, min(a + RANGE, obj.size)) for a in range(0, obj.size, RANGE)] or [(0, 0)]
+        self._left = len(self._spans)
+        self._inside = 0
+        self._is_over = False
+        self._error: BaseException | None = None
+        self._landed = [False] * len(self._spans)
+        self._hashed = 0  # spans hashed so far, in order
+        self._is_hashing = False
+
+    def claim(self, *, wait: float) -> bool:
+        """Take the lock of a large object; False if another run has it and `wait` is over.
+
+        Locks only save bandwidth: where they do not work, both runs fetch, and the second
+        rename changes nothing.
+        """
+        return self._lock is None or self._lock.acquire(wait=wait, sleep=self._run.cancel.sleep)
+
+    def release(self) -> None:
+        """Give the lock up."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def fetch(self) -> None:
+        """Bring the object into the store, in this thread alone."""
+        try:
+            for task in self.tasks():
+                task()
+        finally:
+            self.give_up()
+
+    def tasks(self) -> list[Callable[[], None]]:
+        """Return the tasks that together bring the object into the store, one per range."""
+        return [partial(self._run_span, i) for i in range(len(self._spans))]
+
+    def give_up(self) -> None:
+        """Clean up if the object did not arrive; tasks that are not begun do nothing.
+
+        Where tasks still run, the last of them cleans up.
+        """
+        with self._mutex:
+            self._is_over = True
+            is_idle = not self._inside
+        if is_idle:
+            self._clean_up()
+
+    # --- ranges -------------------------------------------------------------------
+
+    def _run_span(self, i: int) -> None:
+        with self._mutex:
+            if self._is_over:
+                return
+            self._inside += 1
+        try:
+            self._open()
+            if self._receive(i) and self._is_last():
+                self._commit()
+        except BaseException as exc:
+            self._fail(exc)
+            raise
+        finally:
+            if self._leave():
+                self._clean_up()
+
+    def _leave(self) -> bool:
+        """Count a task as ended; return whether nothing is left to do but to clean up."""
+        with self._mutex:
+            self._inside -= 1
+            return self._is_over and not self._inside
+
+    def _is_last(self) -> bool:
+        with self._mutex:
+            self._left -= 1
+            return not self._left
+
+    def _fail(self, exc: BaseException) -> None:
+        with self._mutex:
+            self._is_over = True
+            self._error = self._error or exc
+
+    def _open(self) -> None:
+        with self._mutex:
+            if self._temp is not None:
+                return
+            self._temp = temp = self._store.temp()
+            self._run.temps.add(temp)
+            try:
+                self._fd = self._store.create(temp)
+                if is_large(self.object):
+                    _preallocate(self._fd, self.object.size)
+            except OSError as exc:
+                raise no_room(exc, temp) from exc
+        self._run.report(events.TransferStarted(self._dataset, self.object))
+
+    def _receive(self, i: int) -> bool:
+        """Write one range in place; return whether it is complete, or the arrival was given up."""
+        span = _Span(*self._spans[i])
+        retrying(lambda: self._attempt(span), cancel=self._run.cancel, failed=self._note)
+        if span.is_complete and is_large(self.object):
+            self._hash_what_landed(i)
+        return span.is_complete
+
+    def _attempt(self, span: "_Span") -> None:
+        """Go on with a range from where it stands."""
+        if span.is_complete:
+            return
+        try:
+            with self._run.valve.passing(self._run.cancel):
+                for buffer in self._storage.read(self.object, span.at, span.stop):
+                    self._run.cancel.check()
+                    if self._is_over:
+                        return
+                    self._write(buffer, span)
+        except _TooManyBytesError:
+            self._advance(span.start - span.at)
+            span.at = span.start
+            if not is_large(self.object):
+                self._hashes = Hashes(self._demanded)
+            raise
+        if not span.is_complete:
+            raise IntegrityError(
+                f"'{self.object.uri}' ended after {span.at - span.start}"
+                f" of {span.stop - span.start} bytes"
+            )
+
+    def _write(self, buffer: bytes | memoryview, span: "_Span") -> None:
+        if span.at + len(buffer) > span.stop:
+            raise _TooManyBytesError(f"'{self.object.uri}' sent more bytes than it has")
+        try:
+            files.pwrite_all(self._fd, buffer, span.at)
+        except OSError as exc:
+            raise no_room(exc, str(self._temp)) from exc
+        if not is_large(self.object):
+            self._hashes.update(buffer)
+        span.at += len(buffer)
+        self._advance(len(buffer))
+
+    def _hash_what_landed(self, i: int) -> None:
+        """Hash the ranges that are complete, in order, while others still arrive.
+
+        One thread hashes at a time, from the page cache; it goes on for as long as the
+        next range is there.
+        """
+        with self._mutex:
+            self._landed[i] = True
+            if self._is_hashing:
+                return
+            self._is_hashing = True
+        while True:
+            with self._mutex:
+                n = self._hashed
+                if n == len(self._spans) or not self._landed[n] or self._is_over:
+                    self._is_hashing = False
+                    return
+            self._hashes.read_range(self._fd, *self._spans[n])
+            with self._mutex:
+                self._hashed += 1
+
+    # --- the end ------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        """Verify, close, and rename into the store: runs once, in the task that ends last."""
+        obj, temp = self.object, self._temp
+        assert temp is not None
+        self._hashes.check(obj)
+        try:
+            st = self._store.seal(self._fd, obj.mtime_ns)
+            self._close()
+            if st.size != obj.size:
+                raise IntegrityError(f"'{obj.uri}' has {obj.size} bytes, but {st.size} were stored")
+            self._store.adopt(temp, self._fingerprint)
+        except DatacachalogError:
+            raise
+        except OSError as exc:
+            raise no_room(exc, temp) from exc
+        self._arrived(self._hashes.blake3)
+        with self._mutex:
+            self._is_over = True
+
+    def _clean_up(self) -> None:
+        """Close and remove what is left, and say that it is over; harmless if repeated."""
+        with self._mutex:
+            temp, self._temp = self._temp, None
+        self.release()
+        if temp is None:
+            return
+        try:
+            self._close()
+        finally:
+            files.remove(temp)
+            self._run.temps.discard(temp)
+            error = self._error if isinstance(self._error, DatacachalogError) else None
+            if error is not None or not self._left:
+                self._run.report(events.TransferFinished(self._dataset, self.object, error))
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)  # a full disk can surface only here
+
+    def _advance(self, count: int) -> None:
+        self._run.report(events.Transferred(self._dataset, self.object, count))
+
+    def _note(self, error: DatacachalogError, attempt: int, delay: float) -> None:
+        self._run.report(events.Retrying(self._dataset, self.object.uri, error, attempt, delay))
+
+
+def is_large(obj: RemoteObject) -> bool:
+    """Tell whether the object is fetched in parallel ranges."""
+    return obj.size > RANGE
+
+
+def no_room(exc: OSError, path: str) -> CacheError:
+    """Return the error for a cache that cannot take a file."""
+    return CacheError(
+        f"the cache cannot take the file: {exc.strerror} ('{os.path.dirname(path)}')",
+        hint="make room (`dcl cache prune`), or set DCL_CACHE_DIR to a larger disk",
+    )
+
+
+def _preallocate(fd: int, size: int) -> None:
+    allocate = getattr(os, "posix_fallocate", None)
+    if allocate is not None:
+        try:
+            allocate(fd, 0, size)  # a full disk surfaces here, not at close()
+            return
+        except OSError as exc:
+            if exc.errno not in files.NOT_SUPPORTED:
+                raise
+    os.ftruncate(fd, size)

@@ -1,0 +1,38 @@
+"""One run: what all its datasets and transfers share, and how it ends early.
+
+Made by `catalog` for each call, handed down to whatever moves bytes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from datacachalog import events
+from datacachalog.cache import files
+from datacachalog.pool import Pool, Valve
+from datacachalog.retry import Cancel
+
+
+@dataclass(slots=True)
+class Run:
+    """What all transfers of one run share: the pools, the valve, the flag and the ear.
+
+    `walkers` walk datasets, `pool` moves their bytes; the one waits for the other.
+    """
+
+    pool: Pool
+    walkers: Pool
+    valve: Valve
+    cancel: Cancel
+    report: events.Report
+    temps: set[str] = field(default_factory=set)
+    at_interrupt: list[Callable[[], None]] = field(default_factory=list)
+
+    def interrupt(self) -> None:
+        """End the run after Ctrl-C, and remove what cancelled workers could not."""
+        self.cancel.set()
+        self.walkers.join(0.5)
+        self.pool.join(1.0)
+        for temp in list(self.temps):
+            files.remove(temp)
+        for action in self.at_interrupt:
+            action()
