@@ -37,27 +37,37 @@ def run(argv: Sequence[str], stdout: TextIO, stderr: TextIO) -> int:
     terminal = Terminal(stdout, stderr, os.environ)
     terminal.verbose = bool({"-v", "--verbose"}.intersection(argv))
     try:
-        code = _dispatch(argv, terminal)
+        code = _answer(argv, terminal)
         terminal.flush()
-    except KeyboardInterrupt:
-        terminal.error("interrupted")
-        return exits.INTERRUPTED
     except BrokenPipeError:
         # The reader has what it wanted (`| head`). Python would complain once more at exit.
         _silence(stdout)
         return exits.DONE
+    except OSError as exc:
+        # A full disk can surface only when the output is flushed.
+        _silence(stdout)
+        return _complain_of_system(exc, terminal)
+    return code
+
+
+def _answer(argv: Sequence[str], terminal: Terminal) -> int:
+    """Run the command and turn whatever stops it into words and a code."""
+    try:
+        return _dispatch(argv, terminal)
+    except KeyboardInterrupt:
+        terminal.error("interrupted")
+        return exits.INTERRUPTED
     except DatacachalogError as exc:
         return _complain(exc, terminal)
+    except BrokenPipeError:
+        raise
     except OSError as exc:
-        place = f": '{exc.filename}'" if exc.filename else ""
-        terminal.error(f"{exc.strerror or exc}{place}")
-        return exits.FAILED
+        return _complain_of_system(exc, terminal)
     except Exception as exc:  # noqa: BLE001  # the door: a defect must not look like a crash
         if terminal.verbose:
-            terminal.err.file.write(traceback.format_exc())
+            terminal.err.write(traceback.format_exc())
         terminal.error(f"internal error: {type(exc).__name__}: {exc}", _REPORT_AT)
         return exits.FAILED
-    return code
 
 
 def _dispatch(argv: Sequence[str], terminal: Terminal) -> int:
@@ -89,6 +99,12 @@ def _complain(error: DatacachalogError, terminal: Terminal) -> int:
         terminal.error(str(error), error.hint)
     wrong_input = UsageError, CatalogError, UnsupportedSchemeError
     return exits.USAGE if isinstance(error, wrong_input) else exits.FAILED
+
+
+def _complain_of_system(error: OSError, terminal: Terminal) -> int:
+    place = f": '{error.filename}'" if error.filename else ""
+    terminal.error(f"{error.strerror or error}{place}")
+    return exits.FAILED
 
 
 def _silence(stream: TextIO) -> None:

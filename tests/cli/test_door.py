@@ -143,6 +143,26 @@ def test_says_nothing_when_its_reader_leaves(project: Path) -> None:
     assert (code, err) == (0, b"")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_is_told(project: Path) -> None:
+    """Output that cannot be written is an error in one line, not a lost listing."""
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run(_command("list"), stdout=full, stderr=subprocess.PIPE, check=False)
+
+    assert (ran.returncode, ran.stderr) == (1, b"error: No space left on device\n")
+
+
+def test_what_was_written_before_an_error_arrives(project: Path) -> None:
+    """Data and the error after it both leave the process."""
+    subprocess.run(_command("sync", "-q"), check=True)
+    (project / "raw/one.txt").unlink()
+    ran = subprocess.run(_command("status"), capture_output=True, check=False)
+
+    assert ran.returncode == 1
+    assert b"up to date" in ran.stdout
+    assert ran.stderr.startswith(b"error: one: ")
+
+
 @pytest.mark.parametrize(
     "environ",
     [
