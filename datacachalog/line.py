@@ -481,6 +481,7 @@ class Line:
         return Outcome(
             name=self.dataset.name,
             plan=todo,
+            folder=Path(self.disk.folder.root),
             downloaded=result.downloaded if result else 0,
             downloaded_bytes=result.downloaded_bytes if result else 0,
             linked=result.linked if result else 0,

@@ -6,6 +6,7 @@ Returned by `Catalog`'s methods; rendered by the command line.
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from pathlib import Path
 
 from datacachalog.errors import DatacachalogError
 from datacachalog.model import RemoteObject
@@ -17,11 +18,13 @@ class Outcome:
     """What became of one dataset. Counts are files; sizes are in bytes.
 
     `downloaded` came over the network, `linked` came from the cache, `hits` were in
-    place, `dropped` vanished at the source. With `error` set, the folder is as it was.
+    place, `dropped` vanished at the source. `folder` holds the files. With `error` set,
+    it is as it was.
     """
 
     name: str
     plan: Plan | None = None
+    folder: Path | None = None
     downloaded: int = 0
     downloaded_bytes: int = 0
     linked: int = 0
@@ -30,6 +33,13 @@ class Outcome:
     total_bytes: int = 0
     warnings: tuple[str, ...] = ()
     error: DatacachalogError | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """Return where the dataset's files are, sorted; empty if that is not known."""
+        if self.plan is None or self.folder is None:
+            return []
+        return [self.folder / obj.relpath for obj in self.plan.resolution.objects]
 
 
 @dataclass(frozen=True, slots=True)

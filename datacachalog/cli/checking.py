@@ -11,14 +11,19 @@ from datacachalog.cli.documents import dataset_document
 from datacachalog.cli.opening import pick, read_catalog
 from datacachalog.cli.options import (
     DEFAULTS,
+    AsOf,
+    Frozen,
     Here,
     Jobs,
     Json,
+    Locked,
     Name,
     Names,
+    NoLock,
     Offline,
     Options,
     Refresh,
+    lock_mode,
 )
 from datacachalog.cli.progress import watch
 from datacachalog.cli.records import status_document, verification_document
@@ -46,6 +51,10 @@ def status(
     ] = False,
     refresh: Refresh = False,
     offline: Offline = False,
+    as_of: AsOf = None,
+    locked: Locked = False,
+    frozen: Frozen = False,
+    no_lock: NoLock = False,
     jobs: Jobs = None,
     json: Json = False,
     options: Options = DEFAULTS,
@@ -55,10 +64,13 @@ def status(
 
     Changes nothing. Says for each dataset whether it is up to date, and what a sync would do.
     """
-    catalog = load_catalog(options.catalog)
+    mode = lock_mode(locked=locked, frozen=frozen, no_lock=no_lock)
+    catalog = load_catalog(options.catalog, lock_mode=mode)
     wanted = tuple(dict.fromkeys(names))
     with watch(terminal, len(wanted or catalog.datasets)) as report:
-        states = catalog.status(*wanted, refresh=refresh, offline=offline, jobs=jobs, report=report)
+        states = catalog.status(
+            *wanted, as_of=as_of, refresh=refresh, offline=offline, jobs=jobs, report=report
+        )
     if json:
         terminal.document("status", {"datasets": [status_document(state) for state in states]})
     else:

@@ -18,10 +18,11 @@ class Command(NamedTuple):
 
 _CATALOG = "Catalog"
 _DATA = "Data"
+_TIME = "Time and lock"
 _CHECKS = "Checks"
 _MACHINE = "This machine"
 
-SECTIONS = (_DATA, _CATALOG, _CHECKS, _MACHINE)
+SECTIONS = (_DATA, _TIME, _CATALOG, _CHECKS, _MACHINE)
 """The sections of the root help, in its order."""
 
 _HERE = "datacachalog.cli"
@@ -46,6 +47,10 @@ COMMANDS: tuple[Command, ...] = (
         "Drop some files of a dataset from the cache",
         _DATA,
     ),
+    Command("lock", f"{_HERE}.locking:lock", "Write down exactly which files there are", _TIME),
+    Command("outdated", f"{_HERE}.locking:outdated", "Say what moved since the lock", _TIME),
+    Command("diff", f"{_HERE}.comparing:diff", "Show which files differ between two sides", _TIME),
+    Command("versions", f"{_HERE}.locking:versions", "List what a dataset was, and when", _TIME),
     Command("init", f"{_HERE}.writing:init", "Write a commented catalog.yaml here", _CATALOG),
     Command("add", f"{_HERE}.writing:add", "Add a dataset to the catalog", _CATALOG),
     Command("validate", f"{_HERE}.showing:validate", "Check the catalog, offline", _CATALOG),

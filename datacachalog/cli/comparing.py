@@ -12,7 +12,7 @@ from datacachalog.catalog import load_catalog
 from datacachalog.cli import exits
 from datacachalog.cli.documents import Document
 from datacachalog.cli.opening import complete_names
-from datacachalog.cli.options import DEFAULTS, Here, Jobs, Json, Options
+from datacachalog.cli.options import DEFAULTS, AsOf, Here, Jobs, Json, Options
 from datacachalog.cli.progress import watch
 from datacachalog.cli.streams import Terminal
 from datacachalog.cli.tables import Cell, Column, render
@@ -48,6 +48,7 @@ def diff(
     exit_code: Annotated[
         bool, Parameter(name="--exit-code", help="Exit with 3 if the sides differ")
     ] = False,
+    as_of: AsOf = None,
     jobs: Jobs = None,
     json: Json = False,
     options: Options = DEFAULTS,
@@ -62,7 +63,9 @@ def diff(
     if json and markdown:
         raise UsageError("`--json` and `--markdown` exclude each other")
     catalog = load_catalog(options.catalog)
-    old, new = _read(before), _read(after)
+    if after is not None and as_of is not None:
+        raise UsageError("`--as-of` is the other side, and that is given already")
+    old, new = _read(before), _read(after or as_of)
     with watch(terminal, len(dataset or catalog.datasets)) as report:
         found = catalog.diff(old, new, *dataset, jobs=jobs, report=report)
     if json:

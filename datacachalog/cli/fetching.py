@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -14,16 +13,20 @@ from datacachalog.cli.options import (
     DEFAULTS,
     AsOf,
     DryRun,
+    Frozen,
     Here,
     Jobs,
     Json,
+    Locked,
     Name,
     Names,
+    NoLock,
     Offline,
     Options,
     Refresh,
     SomeNames,
     VersionId,
+    lock_mode,
 )
 from datacachalog.cli.plans import show_plans
 from datacachalog.cli.progress import watch
@@ -31,8 +34,7 @@ from datacachalog.cli.records import as_list, paths_document, report_document
 from datacachalog.cli.sentences import tell_run
 from datacachalog.cli.streams import Terminal
 from datacachalog.cli.words import UsageError
-from datacachalog.model import AsOf as AsOfPin
-from datacachalog.outcome import Outcome, SyncReport
+from datacachalog.outcome import SyncReport
 from datacachalog.uri import check_source
 
 
@@ -43,6 +45,9 @@ def sync(
     offline: Offline = False,
     as_of: AsOf = None,
     version_id: VersionId = None,
+    locked: Locked = False,
+    frozen: Frozen = False,
+    no_lock: NoLock = False,
     jobs: Jobs = None,
     json: Json = False,
     options: Options = DEFAULTS,
@@ -55,7 +60,8 @@ def sync(
     what is in place.
     """
     asked = Asked(as_of, version_id, refresh=refresh, offline=offline, jobs=jobs, dry_run=dry_run)
-    catalog = load_catalog(options.catalog)
+    mode = lock_mode(locked=locked, frozen=frozen, no_lock=no_lock)
+    catalog = load_catalog(options.catalog, lock_mode=mode)
     result = _bring(catalog, names, asked, terminal)
     if dry_run:
         return _show_dry_run(result, terminal, json=json)
@@ -74,6 +80,9 @@ def fetch(
     offline: Offline = False,
     as_of: AsOf = None,
     version_id: VersionId = None,
+    locked: Locked = False,
+    frozen: Frozen = False,
+    no_lock: NoLock = False,
     jobs: Jobs = None,
     json: Json = False,
     options: Options = DEFAULTS,
@@ -90,17 +99,18 @@ def fetch(
             "`dcl fetch` needs the names of datasets, or `--all`", hint="see `dcl list`"
         )
     asked = Asked(as_of, version_id, refresh=refresh, offline=offline, jobs=jobs, dry_run=dry_run)
-    catalog = load_catalog(options.catalog)
+    mode = lock_mode(locked=locked, frozen=frozen, no_lock=no_lock)
+    catalog = load_catalog(options.catalog, lock_mode=mode)
     result = _bring(catalog, names, asked, terminal)
     if dry_run:
         return _show_dry_run(result, terminal, json=json)
-    paths = {o.name: _paths(catalog, o, asked) for o in result.outcomes if o.error is None}
+    paths = {o.name: o.paths for o in result.outcomes if o.error is None}
     if json:
         body = {**report_document(result, dry_run=False), "paths": paths_document(paths)}
         terminal.document("fetch", body)
     else:
         for found in paths.values():
-            for path in as_list(found):
+            for path in found:
                 terminal.out.path(path)
     return _close(result, terminal)
 
@@ -139,17 +149,6 @@ def _bring(catalog: Catalog, names: Sequence[str], asked: Asked, terminal: Termi
             check=False,
             report=report,
         )
-
-
-def _paths(catalog: Catalog, outcome: Outcome, asked: Asked) -> Path | list[Path]:
-    """Return where a dataset that was just brought here lies."""
-    if (asked.as_of, asked.version_id) == (None, None) or outcome.plan is None:
-        return catalog.path(outcome.name)
-    # A duration became an instant on the way; the plan knows which.
-    pin = outcome.plan.resolution.pin
-    if isinstance(pin, AsOfPin):
-        return catalog.fetch(outcome.name, as_of=pin.at, offline=True)
-    return catalog.fetch(outcome.name, version_id=asked.version_id, offline=True)
 
 
 def _show_dry_run(result: SyncReport, terminal: Terminal, *, json: bool) -> int:

@@ -3,7 +3,7 @@
 The rules are those of `documents`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from datacachalog.cli.documents import Document, error_document, instant
@@ -78,7 +78,7 @@ def report_document(report: SyncReport, *, dry_run: bool) -> Document:
     }
 
 
-def paths_document(paths: dict[str, Path | list[Path]]) -> list[Document]:
+def paths_document(paths: Mapping[str, Path | list[Path]]) -> list[Document]:
     """Return each dataset's paths, always as a list."""
     return [
         {"name": name, "paths": [str(path) for path in as_list(found)]}
