@@ -547,7 +547,7 @@ def get(
     one); a glob goes into the folder `dest`. Files are the caller's own, writable copies;
     one that is there already with other bytes is an error.
     """
-    dataset = Dataset(name="get", source=source)
+    dataset = Dataset(name="get", source=uri.check_source(source))
     target = Target.of(dataset, dest)
     owner = catalog or Catalog()
     dataset = dataset.with_resolved_paths(Path.cwd())
