@@ -246,11 +246,14 @@ class _Sorter:
     def _compare_unrecorded(
         self, obj: RemoteObject, found: FileStat
     ) -> tuple[FileStat | None, str] | Conflict:
-        if found.size == obj.size and found.mtime_ns == obj.mtime_ns:
-            # Looks like ours without a state; placing compares the bytes.
-            return None, "in place, but not on record"
-        if self._ask.is_ours(obj.relpath, found, None):
+        may_be_it = found.size == obj.size
+        if not (may_be_it and found.mtime_ns == obj.mtime_ns) and self._ask.is_ours(
+            obj.relpath, found, None
+        ):
             return found, "put there by another run"
+        if may_be_it:
+            # Staging compares the bytes, before anything changes.
+            return None, "in place, but not on record"
         return Conflict(obj.relpath, "not put there by `dcl`")
 
 

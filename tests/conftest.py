@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import settings
 
 from datacachalog.spec import StorageSettings
 from tests import s3_versions
+from tests.projects import Project
 
 # Several test processes share few cores: a slow example says nothing.
 settings.register_profile("shared", deadline=None)
@@ -148,3 +150,10 @@ def s3(s3_server: str) -> TestS3:
     )
     settings = StorageSettings(endpoint_url=s3_server, key="test", secret="test")
     return TestS3(s3_server, client, settings)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Give a project over a storage in memory, in which retries do not wait."""
+    monkeypatch.setattr("datacachalog.retry.LONGEST_DELAY", 0.0)
+    return Project(tmp_path)

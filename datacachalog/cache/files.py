@@ -114,6 +114,11 @@ def reflink(source: str, target: str) -> None:
             os.close(fd)
 
 
+def hardlink(source: str, target: str) -> None:
+    """Create `target` as another name of `source`; OSError where that cannot be."""
+    os.link(source, target)
+
+
 def copy(source: str, target: str) -> None:
     """Create `target` with the bytes of `source`; it must not exist yet."""
     with open(source, "rb", buffering=0) as src:

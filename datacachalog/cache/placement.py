@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from datacachalog.cache import files
 from datacachalog.cache.files import FileStat, LinkKind
@@ -28,11 +29,16 @@ _NO_HARDLINK = files.NOT_SUPPORTED | {
 _NOT_HERE = {LinkKind.REFLINK: files.NO_REFLINK, LinkKind.HARDLINK: _NO_HARDLINK}
 
 
-_MAKERS: Mapping[LinkKind, Callable[[str, str], None]] = {
-    LinkKind.REFLINK: files.reflink,
-    LinkKind.HARDLINK: os.link,
-    LinkKind.COPY: files.copy,
-}
+Maker = Callable[[str, str], None]
+"""Creates a file from a stored one, or raises OSError."""
+
+MAKERS: Mapping[LinkKind, Maker] = MappingProxyType(
+    {
+        LinkKind.REFLINK: files.reflink,
+        LinkKind.HARDLINK: files.hardlink,
+        LinkKind.COPY: files.copy,
+    }
+)
 
 
 class SourceVanishedError(CacheError):
@@ -69,8 +75,16 @@ class Folder:
     for distinct relpaths.
     """
 
-    def __init__(self, root: str, kinds: tuple[LinkKind, ...], mode: int) -> None:
+    def __init__(
+        self,
+        root: str,
+        kinds: tuple[LinkKind, ...],
+        mode: int,
+        *,
+        makers: Mapping[LinkKind, Maker] = MAKERS,
+    ) -> None:
         self.root = root
+        self._makers = makers
         self._staging = f"{root}/.dcl-tmp"
         self._kinds = kinds
         self._mode = mode
@@ -219,7 +233,9 @@ class Folder:
     def _link_new(self, staged: Staged, target: str) -> bool:
         """Hard-link straight to the final name; False if a temporary file must help."""
         try:
-            self._in_folders(staged, lambda: os.link(staged.source, target))
+            self._in_folders(staged, lambda: self._makers[LinkKind.HARDLINK](staged.source, target))
+        except LocalFileConflictError:
+            raise  # it is a FileExistsError, too
         except FileExistsError:
             # `_move` knows what to do.
             return False
@@ -247,7 +263,9 @@ class Folder:
         raise CacheError(f"'{source}' could not be linked or copied to '{self._staging}'")
 
     def _fill_temp(self, kind: LinkKind, source: str, temp: str, mtime_ns: int) -> None:
-        self._again(source, lambda: _MAKERS[kind](source, temp), lambda: self._make(".dcl-tmp"))
+        self._again(
+            source, lambda: self._makers[kind](source, temp), lambda: self._make(".dcl-tmp")
+        )
         if kind is LinkKind.HARDLINK:
             self._has_linked = True
         else:
@@ -271,6 +289,8 @@ class Folder:
         try:
             _remove_empty_folders(target)
             self._in_folders(staged, lambda: _rename(temp, target, staged.over))
+        except LocalFileConflictError:
+            raise  # it is a FileExistsError, too
         except FileExistsError:
             found = files.look(target)
             if found is None or found.size < 0 or not files.have_same_bytes(temp, target):

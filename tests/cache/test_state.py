@@ -1,0 +1,201 @@
+"""States: written whole or not at all, read in one go, made again when they cannot be read."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datacachalog.cache import files
+from datacachalog.cache.state import PlacedFile, PlacedFiles, State, StateFolder
+from datacachalog.errors import CacheError
+from datacachalog.model import RemoteObject
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+keys = st.text(st.characters(), min_size=1, max_size=12)
+objects = st.builds(
+    RemoteObject,
+    uri=keys.map("s3://lake/".__add__),
+    relpath=keys,
+    size=st.integers(0, 1 << 50),
+    modified=st.datetimes(timezones=st.just(UTC)),
+    etag=st.none() | keys,
+    version_id=st.none() | keys,
+)
+rows = st.builds(PlacedFile, objects, st.none() | keys, st.integers(-(1 << 40), 1 << 62))
+
+
+def state(*placed: PlacedFile) -> State:
+    """Return a state of these files."""
+    return State("orders", "d1", "latest", "memory", "data/orders", NOW, PlacedFiles.of(placed))
+
+
+def placed(relpath: str = "a", **options: object) -> PlacedFile:
+    """Return one file as it usually is."""
+    obj = RemoteObject(f"s3://lake/x/{relpath}", relpath, 3, NOW, "e1")
+    return PlacedFile(replace(obj, **options), "b3", obj.mtime_ns)  # type: ignore[arg-type] # fields
+
+
+def columns(found: PlacedFiles) -> dict[str, object]:
+    """Return the columns, to be compared."""
+    return {name: value for name, value in vars(found).items() if name != "index"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StateFolder:
+    """Give a folder of states that does not exist yet."""
+    return StateFolder(tmp_path / "state")
+
+
+@given(found=st.lists(rows, max_size=5, unique_by=lambda row: row.object.relpath))
+def test_what_is_written_is_read(
+    found: list[PlacedFile], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Any key, time, size and hash there can be, sorted by path."""
+    folder = StateFolder(tmp_path_factory.mktemp("state"))
+    written = state(*found)
+    folder.write("orders", written)
+    read = folder.read("orders")
+
+    assert read is not None
+    assert replace(read, files=written.files) == written
+    assert columns(read.files) == columns(written.files)
+    assert list(read.files) == sorted(found, key=lambda row: row.object.relpath)
+
+
+def test_a_row_is_found_by_its_path() -> None:
+    """Or None, where nothing was placed."""
+    found = PlacedFiles.of([placed("b"), placed("a")])
+
+    assert found.find("b") == placed("b")
+    assert found.find("c") is None
+
+
+def test_a_state_holds_no_column_it_can_do_without(folder: StateFolder) -> None:
+    """Keys follow from their prefix, and times from the remote's: 100,000 rows stay small."""
+    folder.write("orders", state(placed("a"), placed("b")))
+    written = json.loads(folder.path("orders").read_text())["files"]
+
+    assert written["uri"] is None
+    assert written["version_id"] is None
+    assert written["mtime_ns"] is None
+
+
+def test_there_may_be_no_state(folder: StateFolder) -> None:
+    """Asking makes no folder."""
+    assert folder.read("orders") is None
+    assert not folder.root.exists()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda text: text[:-10], id="cut short"),
+        pytest.param(lambda text: "", id="empty"),
+        pytest.param(lambda text: "\0" * len(text), id="zeros"),
+        pytest.param(lambda text: text.replace('"format":1', '"format":2'), id="another format"),
+        pytest.param(lambda text: text.replace('"size":[3]', '"size":[]'), id="a short column"),
+        pytest.param(lambda text: text.replace('"size"', '"sise"'), id="a missing column"),
+        pytest.param(lambda text: text.replace('"relpath":["a"]', '"relpath":5'), id="no column"),
+        pytest.param(lambda text: "[]", id="a list"),
+        pytest.param(lambda text: "\udcff", id="no text"),
+    ],
+)
+def test_a_state_that_cannot_be_read_counts_as_none(
+    folder: StateFolder, spoil: Callable[[str], str]
+) -> None:
+    """It is made again from what the storage and the disk say."""
+    folder.write("orders", state(placed()))
+    path = folder.path("orders")
+    text = spoil(path.read_text())
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+    assert folder.read("orders") is None
+
+
+def test_a_state_that_may_not_be_read_is_an_error(folder: StateFolder) -> None:
+    """Else a sync would take every file for the user's."""
+    folder.path("orders").mkdir(parents=True)
+    with pytest.raises(CacheError) as caught:
+        folder.read("orders")
+
+    assert str(caught.value) == f"'{folder.path('orders')}' cannot be read: Is a directory"
+
+
+def test_a_state_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
+    """With the reason, and without debris."""
+    (tmp_path / "file").touch()
+    folder = StateFolder(tmp_path / "file" / "state")
+    with pytest.raises(CacheError) as caught:
+        folder.write("orders", state())
+
+    assert str(caught.value) == f"'{folder.path('orders')}' cannot be written: Not a directory"
+
+
+def test_confirming_changes_the_time_of_the_check_only(folder: StateFolder) -> None:
+    """The file is not written again: same inode, same bytes."""
+    folder.write("orders", state(placed()))
+    before = folder.path("orders").stat()
+    folder.confirm("orders", NOW + timedelta(hours=1))
+    read = folder.read("orders")
+
+    assert read is not None
+    assert read.checked == NOW + timedelta(hours=1)
+    assert folder.path("orders").stat().st_ino == before.st_ino
+
+
+def test_confirming_nothing_is_harmless(folder: StateFolder) -> None:
+    """Another run may have removed the state."""
+    folder.confirm("orders", NOW)
+
+    assert folder.read("orders") is None
+
+
+def test_an_announcement_stands_until_it_is_settled(folder: StateFolder) -> None:
+    """Beside the state, which it does not change."""
+    folder.write("orders", state(placed("a")))
+    folder.announce("orders", state(placed("b")))
+    announced = folder.read_announced("orders")
+    folder.settle("orders")
+
+    assert announced is not None
+    assert announced.files.relpath == ["b"]
+    assert folder.read_announced("orders") is None
+    assert folder.read("orders") is not None
+
+
+def test_the_announcement_of_one_dataset_is_no_state_of_another(folder: StateFolder) -> None:
+    """Names may hold dots."""
+    folder.announce("orders", state(placed()))
+    folder.write("orders.coming", state())
+
+    assert folder.read("orders") is None
+    assert folder.read_announced("orders.coming") is None
+
+
+def test_forgetting_takes_both(folder: StateFolder) -> None:
+    """And says whether there was a state."""
+    folder.write("orders", state())
+    folder.announce("orders", state())
+
+    assert folder.forget("orders")
+    assert not folder.forget("orders")
+    assert folder.read_announced("orders") is None
+
+
+def test_what_killed_runs_left_half_written_is_swept(folder: StateFolder) -> None:
+    """By the first write of the next process; a living one's is left."""
+    folder.root.mkdir()
+    alive = f".{files.temp_name()}"
+    dead = alive.replace(f"-{os.getpid()}-", "-999999999-")
+    for name in (alive, dead):
+        (folder.root / name).touch()
+    folder.write("orders", state())
+
+    assert sorted(os.listdir(folder.root)) == sorted([alive, "orders.json"])
