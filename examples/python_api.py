@@ -6,8 +6,6 @@
 Reading the table at the end needs polars or pandas.
 """
 
-# ruff: noqa: T201  # an example shows what it does
-
 import tempfile
 from pathlib import Path
 

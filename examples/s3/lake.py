@@ -6,8 +6,6 @@
 The server is moto's (`pip install 'datacachalog[demo]'`); it keeps everything in memory.
 """
 
-# ruff: noqa: T201  # it speaks to whoever started it
-
 import logging
 import sys
 import threading
