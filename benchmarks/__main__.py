@@ -13,14 +13,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks import peers, picture, report
 from benchmarks.lake import Lake
 from benchmarks.measuring import FailedError, measure
 from benchmarks.report import Result, Row
-from benchmarks.scenarios import QUICK, SCENARIOS, TINY, Bench, Contest, Sizes
+from benchmarks.scenarios import OURS, QUICK, SCENARIOS, TINY, Bench, Contest, Sizes
 from benchmarks.servers.front import find_nginx, serving
 
 _HERE = Path(__file__).parent
@@ -36,10 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if find_nginx() is None:
         sys.stderr.write("nginx is missing: `apt install nginx-light`\n")
         return 2
+    if options.serve:
+        return _serve(options)
     found, missing = peers.find_peers(
         options.peers, options.cache, installs=not (options.no_install or options.check)
     )
-    versions = {OURS_NAME: _version(options.dcl)} | {peer.name: peer.version for peer in found}
+    versions = {OURS: _version(options.dcl)} | {peer.name: peer.version for peer in found}
     notes = [f"{name} {version}" for name, version in versions.items()]
     notes += [f"without {name}: {reason}" for name, reason in missing.items()]
     work = Path(tempfile.mkdtemp(prefix="run-", dir=_made(options.work or options.cache)))
@@ -59,14 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(any(result.failure for row in rows for result in row.results))
 
 
-OURS_NAME = "dcl"
-
-
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="see --list")
     parser.add_argument("--list", action="store_true", help="list the scenarios")
+    parser.add_argument("--serve", action="store_true", help="only serve, until Ctrl-C")
     parser.add_argument("--peers", default=",".join(peers.NAMES), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     size = parser.add_mutually_exclusive_group()
@@ -101,6 +103,27 @@ def _sizes(options: argparse.Namespace) -> Sizes:
     return TINY if options.check else QUICK if options.quick else Sizes()
 
 
+def _serve(options: argparse.Namespace) -> int:
+    """Serve the buckets of bodies and listings until Ctrl-C, and say where."""
+    sizes = _sizes(options)
+    lake = Lake(_made(options.cache / "data"))
+    buckets = [
+        lake.bodies(*sizes.small),
+        lake.bodies(1, sizes.large),
+        lake.bodies(*sizes.medium),
+        lake.listed(sizes.many),
+        lake.versioned(sizes.versioned),
+    ]
+    with serving(options.cache / "data") as servers:
+        sys.stdout.write(f"objects  {servers.plain}\ndelayed  {servers.delayed}\n")
+        sys.stdout.write(f"uploads  {servers.uploads}\n")
+        sys.stdout.write("".join(f"bucket   {bucket.name}\n" for bucket in buckets))
+        sys.stdout.flush()
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    return 0
+
+
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -119,7 +142,7 @@ def _rows(bench: Bench, scenarios: Iterable[str], rounds: int) -> Iterator[Row]:
             for contest in [made] if isinstance(made, Contest) else made:
                 yield _held(name, contest, rounds)
         except FailedError as exc:
-            yield Row(name, name, [Result(OURS_NAME, failure=str(exc))], [])
+            yield Row(name, name, [Result(OURS, failure=str(exc))], [])
 
 
 def _held(name: str, contest: Contest, rounds: int) -> Row:

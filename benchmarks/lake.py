@@ -135,7 +135,6 @@ class Lake:
         turn = number * 997 % _BLOCK
         block = self._block[turn:] + self._block[:turn]
         with open(temp, "wb", buffering=0) as file:
-            for start in range(0, size, _BLOCK):
-                file.write(block[: size - start])
+            file.writelines(block[: size - start] for start in range(0, size, _BLOCK))
         os.utime(temp, (modified, modified))
         os.replace(temp, path)

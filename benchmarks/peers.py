@@ -64,7 +64,8 @@ class Peer:
             case "curl":
                 name = key.rpartition("/")[2]
                 return [self.program, "-sSf", "-o", f"{out}/{name}", f"{endpoint}/{bucket}/{key}"]
-        return self.get(endpoint, bucket, out)
+            case _:
+                return self.get(endpoint, bucket, out)
 
     def sync(self, endpoint: str, bucket: str, out: Path) -> list[str] | None:
         """Return the command that finds out that `out` still is what the bucket holds."""

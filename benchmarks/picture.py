@@ -11,7 +11,7 @@ _LEFT, _RIGHT = 130, 150
 _BAR, _GAP, _TITLE = 15, 4, 30
 
 _STYLE = """
-  text { font: 12px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #57606a }
+  text { font: 12px system-ui, "Segoe UI", Helvetica, Arial, sans-serif; fill: #57606a }
   .title { font-size: 13px; font-weight: 600; fill: #1f2328 }
   .ours { fill: #1f2328; font-weight: 600 }
   rect { fill: #c5ced8 }

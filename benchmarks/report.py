@@ -82,12 +82,12 @@ class Row:
     def _verdict(self, goal: Goal) -> Verdict:
         match goal:
             case AtMost(other, factor):
-                text = f"≤ {factor:g}× {other}"
+                text = f"≤ {factor:g} × {other}"  # noqa: RUF001 - a multiplication
                 found = self.best if other == BEST else self._find(other)
                 if found is None or not found.runs or not self.ours.runs:
                     return Verdict(text, "", None)
                 reached = ratio(self.ours, found)
-                return Verdict(text, f"{reached:.2f}×", reached <= factor)
+                return Verdict(text, f"{reached:.2f}", reached <= factor)
             case Within(seconds):
                 text = f"≤ {_time(seconds)}"
                 if not self.ours.runs:

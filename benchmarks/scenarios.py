@@ -12,8 +12,10 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import partial
+from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from benchmarks.servers.front import Endpoints
 
 OURS = "dcl"
 UNCHANGED = "dcl, no-op"
+
+_UPLOADS = "uploads"
 
 _FEW = 1000
 
@@ -203,7 +207,7 @@ def discard(folder: Path, held: Bucket | None) -> None:
 
 
 def small(bench: Bench) -> Contest:
-    """Many small objects, cold."""
+    """Download many small objects, cold."""
     number, size = bench.sizes.small
     bucket = bench.lake.bodies(number, size)
     entries = _downloads(bench, bucket, bench.servers.plain)
@@ -212,7 +216,7 @@ def small(bench: Bench) -> Contest:
 
 
 def latency(bench: Bench) -> Contest:
-    """The same, when every answer takes 30 ms."""
+    """Download the same, when every answer takes 30 ms."""
     number, size = bench.sizes.small
     if bench.servers.delayed is None:
         raise FailedError("nginx cannot wait: `apt install libnginx-mod-http-echo`")
@@ -223,10 +227,15 @@ def latency(bench: Bench) -> Contest:
 
 
 def large(bench: Bench) -> Contest:
-    """One large object, cold; all ours is hashed."""
+    """Download one large object, cold."""
     size = bench.sizes.large
     bucket = bench.lake.bodies(1, size)
-    goals = [AtMost("s5cmd", 0.85), AtMost("rclone", 0.9), AtMost("curl", 1.2), Memory(250 << 20)]
+    goals: list[Goal] = [
+        AtMost("s5cmd", 0.85),
+        AtMost("rclone", 0.9),
+        AtMost("curl", 1.2),
+        Memory(250 << 20),
+    ]
     title = f"one object of {_bytes(size)}, cold"
     key = "part/0000/000000.bin"
 
@@ -237,7 +246,7 @@ def large(bench: Bench) -> Contest:
 
 
 def medium(bench: Bench) -> Contest:
-    """Some dozens of objects of a size that is fetched in ranges."""
+    """Download some dozens of objects of a size that is fetched in ranges, cold."""
     number, size = bench.sizes.medium
     bucket = bench.lake.bodies(number, size)
     entries = _downloads(bench, bucket, bench.servers.plain)
@@ -246,7 +255,7 @@ def medium(bench: Bench) -> Contest:
 
 
 def as_of(bench: Bench) -> Contest:
-    """A bucket as it was between two versions of every key."""
+    """Download a bucket as it was between two versions of every key."""
     bucket = bench.lake.versioned(bench.sizes.versioned)
 
     def theirs(peer: Peer, out: Path) -> list[str] | None:
@@ -258,7 +267,7 @@ def as_of(bench: Bench) -> Contest:
 
 
 def as_of_listing(bench: Bench) -> Contest:
-    """The same without the bodies: what would be done."""
+    """Say what that download would do: the listing without the bodies."""
     bucket = bench.lake.versioned(bench.sizes.versioned)
 
     def ours() -> Command:
@@ -301,7 +310,7 @@ def _theirs(
     endpoint: str,
     command: Callable[[Peer, Path], list[str] | None],
 ) -> Entry | None:
-    if command(peer, bench.work) is None or peer.name == "curl" and (bucket and bucket.count > 1):
+    if command(peer, bench.work) is None:
         return None
 
     def prepare() -> Command:
@@ -330,17 +339,17 @@ def _glob(bucket: Bucket, **more: object) -> dict[str, dict[str, object]]:
 
 
 def noop(bench: Bench) -> Contest:
-    """Everything is in place already."""
+    """Find that everything is in place already."""
     bucket = bench.lake.listed(bench.sizes.many)
     project = bench.synced(bucket)
     measure(project.kept("sync"))
     ours = Entry(OURS, lambda: project.kept("sync"))
-    goals = [AtMost("s5cmd", 0.25), AtMost("rclone", 0.6), Memory(400 << 20)]
+    goals: list[Goal] = [AtMost("s5cmd", 0.25), AtMost("rclone", 0.6), Memory(400 << 20)]
     return Contest(f"{bucket.count:,} unchanged objects", [ours, *_syncs(bench, bucket)], goals)
 
 
 def one_changed(bench: Bench) -> Contest:
-    """One object was rewritten, with other bytes of the same size."""
+    """Find the one object that was rewritten, with other bytes of the same size."""
     bucket = bench.lake.listed(bench.sizes.many)
     still, moving = bench.synced(bucket), bench.synced(bucket, "moving")
     entries = [
@@ -389,7 +398,7 @@ def _same(command: Command) -> Command:
 
 
 def scale(bench: Bench) -> Iterator[Contest]:
-    """No-op over ever more keys, each ten times the last."""
+    """Find nothing to do among ever more keys, each time ten times as many."""
     for number in bench.sizes.scale:
         yield _scale(bench, number)
 
@@ -405,7 +414,7 @@ def _scale(bench: Bench, number: int) -> Contest:
 
 
 def lock(bench: Bench) -> Iterator[Contest]:
-    """The lock of many files: written, loaded, and obeyed with everything in place."""
+    """Write the lock of many files, load it, and obey it with everything in place."""
     bucket = bench.lake.listed(bench.sizes.many)
     unlocked, locked = bench.synced(bucket), bench.synced(bucket, "locked")
     measure(unlocked.kept("sync"))
@@ -429,7 +438,7 @@ def lock(bench: Bench) -> Iterator[Contest]:
 
 
 def status(bench: Bench) -> Contest:
-    """The status of many datasets of one object each, when every answer takes 30 ms."""
+    """Ask how many datasets of one object stand, when every answer takes 30 ms."""
     if bench.servers.delayed is None:
         raise FailedError("nginx cannot wait: `apt install libnginx-mod-http-echo`")
     project = _many_datasets(bench, bench.servers.delayed)
@@ -440,7 +449,7 @@ def status(bench: Bench) -> Contest:
 
 
 def start(bench: Bench) -> Iterator[Contest]:
-    """What every command costs before it does anything."""
+    """Start: what every command costs before it does anything."""
     project = _many_datasets(bench, bench.servers.plain)
     python = Path(bench.dcl).with_name("python")
     interpreter = str(python if python.exists() else sys.executable)
@@ -488,7 +497,7 @@ print("median", sorted(times)[len(times) // 2])
 
 
 def fetch(bench: Bench) -> Contest:
-    """`catalog.fetch` of a dataset that is locked and present, within one process."""
+    """Fetch a locked and present dataset, again and again within one process."""
     bucket = bench.lake.listed(1)
     project = bench.project(
         {"all": {"source": f"s3://{bucket.name}/part/0000/0000000.bin"}}, bench.servers.plain
@@ -509,24 +518,48 @@ def fetch(bench: Bench) -> Contest:
 
 
 def push(bench: Bench) -> Contest:
-    """One large file, up."""
+    """Upload one large file."""
     file = bench.lake.file(bench.sizes.push)
     endpoint = bench.servers.uploads
-    bucket = "uploads"
     numbers = count()
 
     def ours() -> Command:
-        source = f"s3://{bucket}/ours-{next(numbers)}.bin"
+        key = f"ours-{next(numbers)}.bin"
+        source = f"s3://{_UPLOADS}/{key}"
         project = bench.project({"all": {"source": source, "push": True}}, endpoint)
         held = Bucket("", 1, bench.sizes.push)
-        return project.run("push", "all", str(file), expect=held)
+        command = project.run("push", "all", str(file), expect=held)
+        return replace(command, verify=partial(_check_upload, bench, file, key))
 
-    def theirs(peer: Peer, _: Path) -> list[str] | None:
-        return peer.put(endpoint, file, bucket, f"{peer.name}-{next(numbers)}.bin")
+    def theirs(peer: Peer) -> Command:
+        folder = bench.folder(peer.name)
+        key = f"{peer.name}-{next(numbers)}.bin"
+        argv = peer.put(endpoint, file, _UPLOADS, key)
+        assert argv is not None
+        verify = partial(_check_upload, bench, file, key)
+        return Command(argv, folder, bench.environment(endpoint), verify)
 
-    others = [_theirs(bench, peer, None, endpoint, theirs) for peer in bench.peers]
+    others = [
+        Entry(peer.name, partial(theirs, peer), peer.is_slow)
+        for peer in bench.peers
+        if peer.put(endpoint, file, _UPLOADS, "key") is not None
+    ]
     title = f"push of {_bytes(bench.sizes.push)}"
-    return Contest(title, [Entry(OURS, ours), *_present(others)], [AtMost("s5cmd", 0.9)])
+    return Contest(title, [Entry(OURS, ours), *others], [AtMost("s5cmd", 0.9)])
+
+
+def _check_upload(bench: Bench, file: Path, key: str) -> None:
+    """Raise unless the sink got as many bytes as `file` has, and the same where it keeps them."""
+    size = os.path.getsize(file)
+    connection = HTTPConnection(bench.servers.uploads.removeprefix("http://"))
+    with closing(connection):
+        connection.request("GET" if bench.servers.keeps_uploads else "HEAD", f"/{_UPLOADS}/{key}")
+        answer = connection.getresponse()
+        got = answer.read()
+    if answer.status != 200 or int(answer.headers["Content-Length"]) != size:
+        raise FailedError(f"the server has {answer.headers['Content-Length']} bytes of {size}")
+    if bench.servers.keeps_uploads and got != file.read_bytes():
+        raise FailedError("the server has other bytes")
 
 
 def _bytes(size: int) -> str:

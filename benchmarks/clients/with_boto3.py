@@ -31,4 +31,8 @@ def put(file: str, bucket: str, key: str) -> None:
 
 
 if __name__ == "__main__":
-    {"get": get, "put": put}[sys.argv[1]](*sys.argv[2:])
+    verb, *arguments = sys.argv[1:]
+    if verb == "get":
+        get(*arguments)
+    else:
+        put(*arguments)

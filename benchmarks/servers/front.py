@@ -89,6 +89,7 @@ class Endpoints:
     plain: str
     delayed: str | None
     uploads: str
+    keeps_uploads: bool
     access_log: Path | None
 
     def requests(self) -> list[str]:
@@ -113,8 +114,8 @@ def serving(
         run = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dcl-benchmarks-")))
         # nginx's workers are another user where root starts it by a system's configuration.
         run.chmod(0o755)
-        lister = stack.enter_context(_process("lister", str(data / "indexes")))
-        sink = stack.enter_context(_process("sink", *(["--keep"] if keeps_uploads else [])))
+        lister = stack.enter_context(running("lister", str(data / "indexes")))
+        sink = stack.enter_context(running("sink", *(["--keep"] if keeps_uploads else [])))
         plain, delayed = _free_ports(2)
         echo = _echo_module()
         log = run / "access.log" if is_logging else None
@@ -141,6 +142,7 @@ def serving(
             f"http://127.0.0.1:{plain}",
             f"http://127.0.0.1:{delayed}" if echo else None,
             f"http://127.0.0.1:{sink}",
+            keeps_uploads,
             log,
         )
 
@@ -159,8 +161,8 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def _process(name: str, *arguments: str) -> Iterator[int]:
-    """Run one of our own servers during the block; provide the port that it prints."""
+def running(name: str, *arguments: str) -> Iterator[int]:
+    """Run our own server `name` during the block; provide the port that it prints."""
     argv = [sys.executable, "-m", f"benchmarks.servers.{name}", *arguments]
     root = Path(__file__).parents[2]
     process = subprocess.Popen(argv, cwd=root, stdout=subprocess.PIPE, text=True)

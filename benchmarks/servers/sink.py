@@ -130,7 +130,7 @@ class _Exchange(BaseHTTPRequestHandler):
         kept: list[bytes] = []
         buffer = memoryview(bytearray(min(_BLOCK, left)))
         while left:
-            got = self.rfile.readinto(buffer[: min(_BLOCK, left)])  # type: ignore[attr-defined] # a BufferedReader
+            got = self.rfile.readinto(buffer[: min(_BLOCK, left)])
             if not got:
                 break
             left -= got
