@@ -1,6 +1,6 @@
 """Trying again: what is worth another attempt, when, and how it is said.
 
-Waits are exponential with full jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/)
+Waits are exponential with jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/)
 and end at once when the run is cancelled.
 """
 

@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -34,7 +35,7 @@ actions = st.one_of(
 class World:
     """A project, and what a person who saw everything would know about it."""
 
-    def __init__(self, base: Path, link: str) -> None:
+    def __init__(self, base: Path, link: Any) -> None:
         self.project = Project(base)
         self.link = link
         self.remote: dict[str, bytes] = {}

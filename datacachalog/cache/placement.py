@@ -327,9 +327,10 @@ class Folder:
             self._is_new = True
         try:
             os.makedirs(f"{self.root}/{parent}" if parent else self.root, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as exc:
-            blocker = self.blocker(f"{parent}/")
-            path = exc.filename if blocker is None else self.path(blocker)
+        except (FileExistsError, NotADirectoryError):
+            path = f"{self.root}/{parent}"
+            while not os.path.lexists(path):
+                path = os.path.dirname(path)
             raise LocalFileConflictError(
                 f"'{path}' is a file where the dataset needs a folder; it was left alone",
                 hint="move it away, then run the command again",
