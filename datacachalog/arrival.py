@@ -132,8 +132,7 @@ class Arrival:
                 return
             self._inside += 1
         try:
-            self._open()
-            if self._receive(i) and self._is_last():
+            if self._open() and self._receive(i) and self._is_last():
                 self._commit()
         except BaseException as exc:
             self._fail(exc)
@@ -158,10 +157,11 @@ class Arrival:
             self._is_over = True
             self._error = self._error or exc
 
-    def _open(self) -> None:
+    def _open(self) -> bool:
+        """Make the temporary file, once; return False if the arrival was given up meanwhile."""
         with self._mutex:
-            if self._temp is not None:
-                return
+            if self._is_over or self._fd >= 0:
+                return not self._is_over
             self._temp = temp = self._store.temp()
             self._run.temps.add(temp)
             try:
@@ -169,8 +169,10 @@ class Arrival:
                 if is_large(self.object):
                     _preallocate(self._fd, self.object.size)
             except OSError as exc:
+                self._is_over = True
                 raise no_room(exc, temp) from exc
         self._run.report(events.TransferStarted(self._dataset, self.object))
+        return True
 
     def _receive(self, i: int) -> bool:
         """Write one range in place; return whether it is complete, or the arrival was given up."""

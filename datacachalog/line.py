@@ -254,7 +254,7 @@ class Line:
         if self._is_done(record, todo):
             return self._confirm(record, todo), todo.resolution
         with self._alone() as has_waited:
-            if has_waited:
+            if has_waited or self.states.mark(self.key) != record.mark:
                 # Another run was at it, and the source may have moved on: look again.
                 record, todo = self._compare()
                 if self._is_done(record, todo):

@@ -111,6 +111,13 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(os.stat(path).st_mode)
 
 
+def current_umask() -> int:
+    """Return the umask of this process."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
 class Ear:
     """A `report` that keeps what it hears."""
 

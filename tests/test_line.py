@@ -21,7 +21,7 @@ from datacachalog.errors import (
 )
 from datacachalog.spec import CacheSettings
 from tests.memory_storage import MemoryStorage
-from tests.projects import LAKE, Ear, Project, contents, mode_of, one, orders, verbs
+from tests.projects import LAKE, Ear, Project, contents, current_umask, mode_of, one, orders, verbs
 
 DOWN = SourceUnreachableError("the server is down")
 
@@ -47,13 +47,6 @@ def test_a_first_sync_brings_everything(project: Project) -> None:
     assert placed.stat().st_mtime_ns == obj.mtime_ns
     assert mode_of(placed) == 0o444 & ~current_umask()
     assert project.debris() == []
-
-
-def current_umask() -> int:
-    """Return the umask of this process."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def test_a_second_sync_asks_once_and_touches_nothing(project: Project) -> None:

@@ -41,6 +41,10 @@ MAKERS: Mapping[LinkKind, Maker] = MappingProxyType(
 )
 
 
+_TRIES = 20
+"""How often a folder is made again that other runs remove as empty: each loses a race rarely."""
+
+
 class SourceVanishedError(CacheError):
     """The stored object was removed (by `dcl cache clear`, say) before it was placed."""
 
@@ -307,14 +311,14 @@ class Folder:
 
     def _again(self, source: str, action: Callable[[], None], prepare: Callable[[], None]) -> None:
         """Prepare and run `action`; again if another run removed an empty folder in between."""
-        for is_last in (False, False, True):
-            prepare()
+        for tries_left in reversed(range(_TRIES)):
             try:
+                prepare()
                 action()
             except FileNotFoundError:
                 if not os.path.lexists(source):
                     raise SourceVanishedError(source) from None
-                if is_last:
+                if not tries_left:
                     raise
                 self._made.clear()
             else:
@@ -325,12 +329,16 @@ class Folder:
             return
         if not os.path.isdir(self.root):
             self._is_new = True
+        folder = f"{self.root}/{parent}" if parent else self.root
         try:
-            os.makedirs(f"{self.root}/{parent}" if parent else self.root, exist_ok=True)
+            os.makedirs(folder, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            path = f"{self.root}/{parent}"
+            path = folder
             while not os.path.lexists(path):
                 path = os.path.dirname(path)
+            if os.path.isdir(path):
+                # It was removed while `makedirs` looked whether it is a folder.
+                raise FileNotFoundError(folder) from None
             raise LocalFileConflictError(
                 f"'{path}' is a file where the dataset needs a folder; it was left alone",
                 hint="move it away, then run the command again",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from datacachalog.cache import files
 from datacachalog.cache.disk import Disk
+from datacachalog.cache.files import FileStat
 from datacachalog.cache.state import NOTHING, PlacedFile, PlacedFiles, State, StateFolder
 from datacachalog.checksums import Hashes
 
@@ -20,10 +21,12 @@ from datacachalog.checksums import Hashes
 class Record:
     """The last state, an announcement without an end, and the files that both explain.
 
-    `placed` are the files below the dataset's present folder; what lies elsewhere, because
-    its path changed since, is in `elsewhere`.
+    `mark` changes when another run writes a state. `placed` are the files below the
+    dataset's present folder; what lies elsewhere, because its path changed since, is in
+    `elsewhere`.
     """
 
+    mark: FileStat | None
     state: State | None
     announced: State | None
     placed: PlacedFiles
@@ -32,12 +35,13 @@ class Record:
     @classmethod
     def read(cls, states: StateFolder, key: str, root: str, disk: Disk) -> "Record":
         """Return what is known of the dataset whose folder now is `root`."""
+        mark = states.mark(key)  # first: what is written from here on shows
         state, announced = states.read(key), states.read_announced(key)
         placed = state.files if state is not None and state.root == root else NOTHING
         if announced is not None and announced.root == root:
             placed = _overlaid(placed, announced.files, disk)
         known = (known for known in (state, announced) if known is not None)
-        return cls(state, announced, placed, tuple(k for k in known if k.root != root))
+        return cls(mark, state, announced, placed, tuple(k for k in known if k.root != root))
 
     @property
     def coming(self) -> AbstractSet[str]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from datacachalog.cache import files
+from datacachalog.cache.files import FileStat
 from datacachalog.errors import CacheError
 from datacachalog.model import EPOCH, MICROSECOND, RemoteObject
 
@@ -153,6 +154,10 @@ class StateFolder:
         none: it is made again from what the storage and the disk say.
         """
         return _read(self.path(key))
+
+    def mark(self, key: str) -> FileStat | None:
+        """Return what changes whenever a state is written; None if there is none."""
+        return files.look(str(self.path(key)))
 
     def read_announced(self, key: str) -> State | None:
         """Return what a run announced and did not settle: it was killed, or is at it still."""
