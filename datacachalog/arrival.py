@@ -187,12 +187,13 @@ class Arrival:
         if span.is_complete:
             return
         try:
-            with self._run.valve.passing(self._run.cancel):
+            with self._run.valve.passing(self._run.cancel, span.stop - span.at):
                 for buffer in self._storage.read(self.object, span.at, span.stop):
                     self._run.cancel.check()
                     if self._is_over:
                         return
                     self._write(buffer, span)
+                    del buffer  # or it would live on while the next one is made
         except _TooManyBytesError:
             self._advance(span.start - span.at)
             span.at = span.start

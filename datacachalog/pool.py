@@ -16,17 +16,26 @@ from datacachalog.retry import Cancel, Cancelled
 T = TypeVar("T")
 
 
+LARGEST_BUFFER = 4 << 20
+"""What a storage holds of one request at a time, in bytes, at most."""
+
+MOST_BUFFERED = 64 << 20
+"""What all requests under way may hold together."""
+
+
 class Valve:
     """Bounds how many requests are under way; throttling halves it, success reopens it slowly.
 
     Additive increase, multiplicative decrease, as TCP does (RFC 5681). Requests that were
-    under way together and are throttled together count once.
+    under way together and are throttled together count once. Bounds their buffers, too,
+    so that memory does not grow with the number of jobs.
     """
 
     def __init__(self, limit: int) -> None:
         self._most = limit
         self._limit = float(limit)
         self._under_way = 0
+        self._buffered = 0
         self._turns = 0
         self._condition = threading.Condition()
 
@@ -36,13 +45,18 @@ class Valve:
         return max(1, int(self._limit))
 
     @contextmanager
-    def passing(self, cancel: Cancel) -> Iterator[None]:
-        """Wait for a place and hold it during the block; its end moves the limit."""
+    def passing(self, cancel: Cancel, size: int = 0) -> Iterator[None]:
+        """Wait for a place and hold it during the block; its end moves the limit.
+
+        `size` is how many bytes the request is about.
+        """
+        buffer = min(size, LARGEST_BUFFER)
         with self._condition:
-            while self._under_way >= self.limit:
+            while not self._has_room(buffer):
                 cancel.check()
                 self._condition.wait(0.5)
             self._under_way += 1
+            self._buffered += buffer
             turns = self._turns
         try:
             yield
@@ -54,7 +68,13 @@ class Valve:
         finally:
             with self._condition:
                 self._under_way -= 1
-                self._condition.notify()
+                self._buffered -= buffer
+                self._condition.notify_all()
+
+    def _has_room(self, buffer: int) -> bool:
+        if self._under_way >= self.limit:
+            return False
+        return not self._under_way or self._buffered + buffer <= MOST_BUFFERED
 
     def _turn_down(self, turns: int) -> None:
         with self._condition:

@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
 from datacachalog.errors import SourceUnreachableError, ThrottledError
-from datacachalog.pool import Batch, Pool, Valve
+from datacachalog.pool import LARGEST_BUFFER, MOST_BUFFERED, Batch, Pool, Valve
 from datacachalog.retry import Cancel, Cancelled
 
 LONG = 10.0
@@ -257,4 +258,26 @@ def test_waiting_at_the_valve_ends_with_the_run() -> None:
     valve, cancel = Valve(1), Cancel()
     cancel.set()
     with valve.passing(Cancel()), pytest.raises(Cancelled), valve.passing(cancel):
+        pass
+
+
+def test_few_large_requests_fill_the_valve_as_many_small_ones_do() -> None:
+    """Buffers are bounded together, whatever the number of jobs."""
+    valve = Valve(256)
+    large, small = MOST_BUFFERED // LARGEST_BUFFER, 0
+    with ExitStack() as passes:
+        for _ in range(large):
+            passes.enter_context(valve.passing(Cancel(), 1 << 40))
+        for _ in range(100):
+            passes.enter_context(valve.passing(Cancel(), small))
+        cancel = Cancel()
+        cancel.set()
+        with pytest.raises(Cancelled), valve.passing(cancel, 1):
+            pass
+
+
+def test_a_request_larger_than_all_room_passes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or nothing would ever move."""
+    monkeypatch.setattr("datacachalog.pool.MOST_BUFFERED", 1)
+    with Valve(4).passing(Cancel(), 1 << 40):
         pass

@@ -19,6 +19,7 @@ from datacachalog.errors import (
     ThrottledError,
 )
 from datacachalog.model import RemoteObject
+from datacachalog.spec import CacheSettings
 from tests.memory_storage import MemoryStorage
 from tests.projects import Ear, Project, one, orders
 
@@ -324,6 +325,39 @@ def test_a_full_disk_is_a_clear_error_wherever_it_shows(
     )
     assert project.files("one") == {"one.csv": b"old"}
     assert project.debris() == []
+
+
+@pytest.mark.parametrize("link", ["copy", "hardlink"])
+def test_a_full_project_disk_changes_nothing_at_all(
+    project: Project, monkeypatch: pytest.MonkeyPatch, link: str
+) -> None:
+    """All is staged before anything is dropped or renamed: never half of it."""
+    cache = CacheSettings.model_validate({"link": link})
+    project.put_all({f"orders/{n}": b"old %d" % n for n in range(9)})
+    project.catalog(cache=cache).sync()
+    before = project.files()
+    project.put_all({f"orders/{n}": b"new %d" % n for n in range(1, 9)})
+    project.delete("orders/0")
+    calls: list[int] = []
+
+    def full(*args: object) -> int:
+        calls.append(1)
+        if len(calls) == 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return really(*args)
+
+    name = "copy_file_range" if link == "copy" else "link"
+    really: Callable[..., int] = getattr(os, name)
+    monkeypatch.setattr(os, name, full)
+    with pytest.raises(CacheError) as caught:
+        project.catalog(cache=cache).sync(jobs=1)
+    monkeypatch.undo()
+
+    assert "cannot be put in place: No space left on device" in str(caught.value)
+    assert caught.value.hint == "make room, then run the command again"
+    assert project.files() == before
+    assert project.debris() == []
+    assert project.catalog(cache=cache).sync().outcomes[0].linked == 8
 
 
 def test_every_transfer_that_starts_ends_for_the_listener(project: Project) -> None:
