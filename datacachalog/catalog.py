@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,23 +25,28 @@ from datacachalog.discovery import find_catalog
 from datacachalog.errors import (
     DatacachalogError,
     DatasetNotFoundError,
+    InvalidPinError,
     LockError,
     ObjectNotFoundError,
     PartialFailureError,
 )
 from datacachalog.line import Line
 from datacachalog.loader import load
-from datacachalog.lockfile import Lock, LockedDataset, LockFile, LockMode
+from datacachalog.lockfile import LockFile, LockMode
 from datacachalog.lockfile import read as read_lock
 from datacachalog.locking import (
     Hold,
+    LockNews,
     LockReport,
     difference,
     disagreements,
     must_resolve,
+    refuse_disagreement,
+    refuse_missing,
     write_lock,
 )
-from datacachalog.model import ObjectVersion
+from datacachalog.locktext import Lock, LockedDataset
+from datacachalog.model import AsOf, ObjectVersion, Pin, VersionId
 from datacachalog.outcome import (
     DatasetStatus,
     Freshness,
@@ -52,9 +58,16 @@ from datacachalog.outcome import (
 from datacachalog.push import push
 from datacachalog.retrieval import Target, retrieve
 from datacachalog.run import Run
-from datacachalog.session import Ask, Instant, instant, running, settled, slug
+from datacachalog.session import Ask, Instant, running, settled, slug
 from datacachalog.settings import cache_dir
-from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings, landing
+from datacachalog.spec import (
+    CacheSettings,
+    Dataset,
+    DataSettings,
+    StorageSettings,
+    claim,
+    landing,
+)
 from datacachalog.storage import open_filesystem, open_storage
 from datacachalog.storage.protocol import Storage
 from datacachalog.suggest import did_you_mean
@@ -64,6 +77,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 OneOrMany = Path | list[Path]
+_Entries = tuple[Mapping[str, LockedDataset], Mapping[str, DatacachalogError]]
 T = TypeVar("T")
 
 _LINKS = {
@@ -106,9 +120,6 @@ class Catalog:
         self.name = name
         self.root = Path(os.path.abspath(root))
         self.file = file
-        self.lock_file = LockFile(
-            (file or self.root / "catalog.yaml").with_suffix(".lock"), LockMode(lock_mode)
-        )
         self._open_storage = open_storage
         self.data = data or DataSettings()
         self.cache = cache or CacheSettings()
@@ -123,6 +134,12 @@ class Catalog:
         self._mutex = threading.Lock()
         state = self.root / ".datacachalog" / "state"
         self._states = StateFolder(state if name == "catalog" else state / name)
+        self.lock_file = LockFile(
+            (file or self.root / "catalog.yaml").with_suffix(".lock"),
+            LockMode.of(lock_mode),
+            guards=self._states.root,
+        )
+        self._agreed: Lock | None = None
 
     @classmethod
     def from_directory(
@@ -130,9 +147,10 @@ class Catalog:
         directory: str | os.PathLike[str] = ".",
         *,
         cache_dir: str | os.PathLike[str] | None = None,
+        lock_mode: LockMode | str = LockMode.OBEY,
     ) -> "Catalog":
         """Return the catalog that lies in `directory` itself; parents are not searched."""
-        return load_catalog(Path(directory), cache_dir=cache_dir)
+        return load_catalog(Path(directory), cache_dir=cache_dir, lock_mode=lock_mode)
 
     def __repr__(self) -> str:
         return f"Catalog({str(self.file or self.root)!r}, {len(self.datasets)} datasets)"
@@ -157,10 +175,11 @@ class Catalog:
         `offline` never asks. `jobs` bounds transfers at once. `report` gets events.
         """
         ask = Ask(as_of, version_id, refresh, offline, jobs, report)
+        lock = self._heed(ask, [name])
         with running(ask) as run:
-            line = self._line(name, ask, run)
+            line = self._line(name, ask, run, lock)
             outcome, resolution = line.sync()
-            self.lock_file.update([line.hold.news])
+            self._learn(lock, [line])
             report(_finished(outcome))
             return line.paths(resolution)
 
@@ -185,7 +204,11 @@ class Catalog:
             paths[line.dataset.name] = line.paths(resolution)
             return outcome
 
-        outcomes = self._each(names or tuple(self.datasets), ask, fetch_one, _failed)
+        chosen = self._chosen(names)
+        lock = self._heed(ask, chosen)
+        lines: list[Line] = []
+        outcomes = self._each(chosen, ask, fetch_one, _failed, lock=lock, lines=lines)
+        self._learn(lock, lines)
         _raise_errors({o.name: o.error for o in outcomes if o.error is not None})
         return {outcome.name: paths[outcome.name] for outcome in outcomes}
 
@@ -209,9 +232,19 @@ class Catalog:
         """
         began = time.monotonic()
         ask = Ask(as_of, version_id, refresh, offline, jobs, report)
-        chosen = names or tuple(self.datasets)
-        outcomes = self._each(chosen, ask, lambda line: line.sync(dry_run=dry_run)[0], _failed)
-        result = SyncReport(tuple(outcomes), time.monotonic() - began)
+        chosen = self._chosen(names)
+        lock = self._heed(ask, chosen)
+        lines: list[Line] = []
+        outcomes = self._each(
+            chosen,
+            ask,
+            lambda line: line.sync(dry_run=dry_run)[0],
+            _failed,
+            lock=lock,
+            lines=lines,
+        )
+        news = self._learn(lock, lines)
+        result = SyncReport(tuple(outcomes), time.monotonic() - began, news)
         if check:
             _raise_errors(result.errors)
         return result
@@ -254,7 +287,9 @@ class Catalog:
     ) -> list[DatasetStatus]:
         """Say how each named dataset (default: all) stands; changes nothing."""
         ask = Ask(as_of, None, refresh, offline, jobs, report)
-        return self._each(names or tuple(self.datasets), ask, Line.status, _unknown_status)
+        chosen = self._chosen(names)
+        lock = self._heed(ask, chosen)
+        return self._each(chosen, ask, Line.status, _unknown_status, lock=lock)
 
     def is_stale(self, name: str) -> bool:
         """Tell whether a sync of the dataset would change anything; errors are raised."""
@@ -272,7 +307,7 @@ class Catalog:
         the cache, so that it cannot be linked again.
         """
         ask = Ask(jobs=jobs, report=report)
-        chosen = names or tuple(self.datasets)
+        chosen = self._chosen(names)
         return self._each(chosen, ask, verify, lambda name, exc: Verification(name, error=exc))
 
     def versions(
@@ -288,9 +323,12 @@ class Catalog:
         At most `limit` versions of each key, delete markers included. `key` is a relpath
         or a pattern over them. Raises `VersioningNotSupportedError` where there is none.
         """
+        asked = Ask(as_of).pin
         with running(Ask()) as run:
             line = self._line(name, Ask(), run)
-            return line.versions(limit=limit, key=key, at=instant(as_of, line.storage))
+            pin = settled(asked, line.storage, run) if asked is not None else None
+            at = pin.at if isinstance(pin, AsOf) else None
+            return line.versions(limit=limit, key=key, at=at)
 
     # --- the lock -----------------------------------------------------------------
 
@@ -306,81 +344,97 @@ class Catalog:
         `names` limit what is added. `upgrade` resolves again what is locked: all, or the
         named. Downloads nothing; hashes are filled in by the next sync.
         """
+        chosen = {name: self._dataset(name) for name in names or self.datasets}
         before = self.lock_file.load() or Lock()
-        chosen = names or tuple(self.datasets)
-        todo = must_resolve(chosen, {n: self._dataset(n) for n in chosen}, before, upgrade)
+        todo = must_resolve(chosen, before, upgrade, self.root)
         resolved, errors = self._entries(todo, Ask(jobs=jobs, report=report))
         return write_lock(self.lock_file, self.datasets, resolved, errors)
 
     def check_lock(self) -> list[str]:
-        """Say, in a sentence each, where catalog and lock disagree; asks no network."""
-        return disagreements(self.datasets.values(), self.lock_file.load() or Lock())
+        """Say, in a sentence each, where catalog and lock disagree; asks no network.
+
+        Raises `LockError` if there is no lock.
+        """
+        return disagreements(self.datasets, self.lock_file.demand(), self.root)
 
     def outdated(
         self, *names: str, jobs: int | None = None, report: events.Report = events.ignore
     ) -> list[Comparison]:
         """Compare the lock with what its datasets resolve to now, the way `lock --upgrade` would.
 
-        Datasets that would not move are left out.
+        Datasets that would not move are left out; one that could not be resolved has its
+        `error`.
         """
-        lock = self.lock_file.load()
-        if lock is None:
-            raise LockError(f"there is no '{self.lock_file.path.name}'", hint="run `dcl lock`")
+        lock = self.lock_file.demand()
         chosen = self._chosen(names)
         fresh, errors = self._entries(chosen, Ask(jobs=jobs, report=report))
-        _raise_errors(errors)
-        found = [difference(lock.datasets.get(name), fresh[name]) for name in chosen]
-        return [comparison for comparison in found if comparison.changes]
+        return _differences(chosen, lock.datasets, fresh, errors)
 
     def diff(
         self,
-        a: str | Lock | None = None,
-        b: str | Lock | None = None,
+        a: Instant | Lock | None = None,
+        b: Instant | Lock | None = None,
         *names: str,
         jobs: int | None = None,
         report: events.Report = events.ignore,
     ) -> list[Comparison]:
         """Compare two sides, dataset by dataset; those that are equal are left out.
 
-        A side is `lock`, `latest`, `placed` (what is on disk), an instant, the path of a lock
-        file, or a `Lock`. Defaults: from the lock, if there is one, else from what is placed, to
-        what is latest.
+        A side is `lock`, `latest`, `placed` (what is on disk), an instant (text, date or aware
+        datetime), the path of a lock file, or a `Lock`. Defaults: from the lock, if there is one,
+        else from what is placed, to what is latest. A dataset of which one side could not be
+        had has its `error`.
         """
         ask = Ask(jobs=jobs, report=report)
-        old = self._side(a or ("lock" if self.lock_file.load() else "placed"), names, ask)
-        new = self._side(b or "latest", names, ask)
-        found = [difference(old.get(name), new.get(name)) for name in sorted({*old, *new})]
-        return [comparison for comparison in found if comparison.changes]
+        default = "lock" if self.lock_file.path.exists() else "placed"
+        old, old_errors = self._side(default if a is None else a, names, ask)
+        new, new_errors = self._side("latest" if b is None else b, names, ask)
+        errors = {
+            name: error
+            for name, error in {**old_errors, **new_errors}.items()
+            # What was not there on one side is empty there, and no failure.
+            if not (isinstance(error, ObjectNotFoundError) and (name in old or name in new))
+        }
+        return _differences(sorted({*old, *new, *errors}), old, new, errors)
 
-    def _side(
-        self, side: str | Lock, names: Sequence[str], ask: Ask
-    ) -> Mapping[str, LockedDataset]:
+    def _side(self, side: Instant | Lock, names: Sequence[str], ask: Ask) -> _Entries:
         chosen = self._chosen(names)
-        if isinstance(side, Lock):
-            return side.only(chosen if names else side.datasets).datasets
-        if side == "lock" or side.endswith(".lock") or os.path.isfile(side):
-            lock = self.lock_file.load() if side == "lock" else read_lock(Path(side))
-            if lock is None:
-                raise LockError(f"there is no lock '{side}'", hint="run `dcl lock`")
-            return lock.only(chosen if names else lock.datasets).datasets
+        if not isinstance(side, str | Lock) or side == "latest":
+            return self._entries(chosen, replace(ask, as_of=side))
         if side == "placed":
-            return self._placed(chosen)
-        found, errors = self._entries(chosen, replace(ask, as_of=side))
-        # What was not there yet is an empty side, not a failure.
-        _raise_errors({n: e for n, e in errors.items() if not isinstance(e, ObjectNotFoundError)})
-        return found
+            return self._placed(chosen), {}
+        lock = side if isinstance(side, Lock) else self._lock_named(side)
+        if lock is None:
+            return self._entries(chosen, replace(ask, as_of=str(side)))
+        return lock.only(chosen if names else lock.datasets).datasets, {}
+
+    def _lock_named(self, side: str) -> Lock | None:
+        """Return the lock that the side of a comparison names; None if it is a time."""
+        if side == "lock":
+            return self.lock_file.demand()
+        if side.endswith(".lock") or os.path.isfile(side):
+            lock = read_lock(Path(side))
+            if lock is None:
+                raise LockError(f"there is no lock '{side}'", hint="check the path")
+            return lock
+        if not side[:1].isdigit() and side[:1] not in "Pp":
+            known = ("lock", "latest", "placed")
+            raise InvalidPinError(
+                f"'{side}' is no side of a comparison",
+                hint=did_you_mean(side, known)
+                or "write `lock`, `latest`, `placed`, a time, or the path of a lock file",
+            )
+        return None
 
     def _chosen(self, names: Sequence[str]) -> list[str]:
-        return [self._dataset(name).name for name in names or self.datasets]
+        return [self._dataset(name).name for name in dict.fromkeys(names or self.datasets)]
 
     def _placed(self, names: Iterable[str]) -> dict[str, LockedDataset]:
         with running(Ask()) as run:
             entries = {name: self._line(name, Ask(), run).placed_entry() for name in names}
         return {name: entry for name, entry in entries.items() if entry is not None}
 
-    def _entries(
-        self, names: Sequence[str], ask: Ask
-    ) -> tuple[dict[str, LockedDataset], dict[str, DatacachalogError]]:
+    def _entries(self, names: Sequence[str], ask: Ask) -> _Entries:
         """Resolve datasets as a lock needs them; return entries and errors by name."""
         entries: dict[str, LockedDataset] = {}
         errors: dict[str, DatacachalogError] = {}
@@ -390,6 +444,41 @@ class Catalog:
 
         self._each(names, ask, resolve_one, errors.__setitem__)
         return entries, errors
+
+    def _heed(self, ask: Ask, names: Sequence[str]) -> Lock | None:
+        """Return the lock that counts in a call, or None if none does.
+
+        Raises what is wrong with the call or with the lock: that is no dataset's own failure.
+        """
+        if ask.pin is not None:
+            self._check_pin(ask.pin, names)
+            return None
+        lock, mode = self.lock_file.read(), self.lock_file.mode
+        if lock is not None and mode is LockMode.LOCKED and lock is not self._agreed:
+            refuse_disagreement(self.datasets, lock, self.root)
+            self._agreed = lock
+        if lock is not None and mode is LockMode.FROZEN:
+            refuse_missing(names, lock)
+        return lock
+
+    def _check_pin(self, pin: Pin, names: Sequence[str]) -> None:
+        if self.lock_file.mode is LockMode.FROZEN:
+            raise InvalidPinError(
+                f"`--frozen` takes what the lock has, and {pin} is another state",
+                hint="leave out one of them",
+            )
+        for name in names if isinstance(pin, VersionId) else ():
+            if not self._dataset(name).is_single:
+                raise InvalidPinError(
+                    f"'{name}' is not a single object, and {pin} is of one",
+                    hint="ask for a time instead, such as `--as-of 2026-03-01`",
+                )
+
+    def _learn(self, lock: Lock | None, lines: Iterable[Line]) -> LockNews:
+        """Put what the lines learnt into the lock; return what was new to `lock`."""
+        news = [line.hold.news for line in lines if line.hold.news is not None]
+        self.lock_file.update(news)
+        return LockNews.of(lock, news)
 
     # --- changing -----------------------------------------------------------------
 
@@ -408,7 +497,16 @@ class Catalog:
         without `push: true`, and `PushConflictError` if the remote changed.
         """
         with running(Ask(report=report)) as run:
-            return push(self._line(name, Ask(), run), Path(file), force=force)
+            line = self._line(name, Ask(), run)
+            result = push(line, Path(file), force=force)
+            return replace(result, is_locked=self._relock(line))
+
+    def _relock(self, line: Line) -> bool:
+        """Let the lock, if it has the dataset, move to what was pushed: it is what is in place."""
+        lock, entry = self.lock_file.read(), line.placed_entry()
+        if lock is None or entry is None or entry.name not in lock.datasets:
+            return False
+        return self.lock_file.update([entry])
 
     def invalidate(self, name: str) -> int:
         """Forget the dataset's stored bytes; the next sync downloads all of it. Return the count.
@@ -433,18 +531,22 @@ class Catalog:
         ask: Ask,
         action: Callable[[Line], T],
         failed: Callable[[str, DatacachalogError], T],
+        *,
+        lock: Lock | None = None,
+        lines: list[Line] | None = None,
     ) -> list[T]:
-        """Walk the line for each dataset, many at once; an error becomes that one's result."""
-        chosen = [self._dataset(name).name for name in dict.fromkeys(names)]
-        # What is wrong with the call or the lock is nobody's own failure.
-        _, _ = ask.pin, self.lock_file.read()
-        lines: dict[str, Line] = {}
+        """Walk the line for each dataset, many at once; an error becomes that one's result.
+
+        The lines are added to `lines`, for what they know at the end.
+        """
         results: dict[str, T] = {}
 
         def walk(name: str) -> None:
             try:
-                lines[name] = self._line(name, ask, run)
-                result = action(lines[name])
+                line = self._line(name, ask, run, lock)
+                if lines is not None:
+                    lines.append(line)
+                result = action(line)
             except DatacachalogError as exc:
                 result = failed(name, exc)
             if isinstance(result, Outcome):
@@ -453,19 +555,18 @@ class Catalog:
 
         with running(ask) as run:
             # Never in this thread: it must be free to hear Ctrl-C.
-            run.walkers.each(walk, chosen)
-            self.lock_file.update(lines[name].hold.news for name in chosen if name in lines)
-        return [results[name] for name in chosen]
+            run.walkers.each(walk, names)
+        return [results[name] for name in names]
 
-    def _line(self, name: str, ask: Ask, run: Run) -> Line:
+    def _line(self, name: str, ask: Ask, run: Run, lock: Lock | None = None) -> Line:
         dataset = self._dataset(name)
         storage = self.storage_of(dataset)
         root = landing(dataset, self.data).as_posix()
-        pin, key, lock = dataset.pin, name, self.lock_file.read()
+        pin, key = dataset.pin, name
         if ask.pin is not None:
-            lock = None
-            pin = settled(ask.pin, storage, ask)
+            pin = settled(ask.pin, storage, run)
             key, root = f"{name}@{slug(pin)}", f"{root}@{slug(pin)}"
+            self._refuse_shared_folder(root)
         folder = self._folder(root)
         return Line(
             dataset=dataset,
@@ -480,6 +581,26 @@ class Catalog:
             folder_at=self._folder,
             hold=Hold(dataset, pin, self.root, lock, self.lock_file.mode),
         )
+
+    def _refuse_shared_folder(self, root: str) -> None:
+        """Raise if files of another pin would land in the folder of a dataset."""
+        owner = self._claimed.get(root.casefold())
+        if owner is not None:
+            raise InvalidPinError(
+                f"this state would land in '{root}', which belongs to the dataset '{owner}'",
+                hint=f"give '{owner}' another `path`",
+            )
+
+    @cached_property
+    def _claimed(self) -> dict[str, str]:
+        """Return the folders of datasets that could be taken for those of an ad-hoc pin."""
+        places = {name: claim(dataset, self.data) for name, dataset in self.datasets.items()}
+        return {
+            str(folder).casefold(): name
+            for name, place in places.items()
+            for folder in (place, *place.parents)
+            if "@" in folder.name
+        }
 
     def _dataset(self, name: str) -> Dataset:
         try:
@@ -572,6 +693,22 @@ def _finished(outcome: Outcome) -> events.DatasetFinished:
         total_bytes=outcome.total_bytes,
         error=outcome.error,
     )
+
+
+def _differences(
+    names: Iterable[str],
+    old: Mapping[str, LockedDataset],
+    new: Mapping[str, LockedDataset],
+    errors: Mapping[str, DatacachalogError],
+) -> list[Comparison]:
+    """Compare two sides; leave out what is equal, and keep what failed."""
+    found = [
+        Comparison(name, error=errors[name])
+        if name in errors
+        else difference(old.get(name), new.get(name))
+        for name in names
+    ]
+    return [comparison for comparison in found if comparison.changes or comparison.error]
 
 
 def _failed(name: str, error: DatacachalogError) -> Outcome:

@@ -20,6 +20,14 @@ ALGORITHMS = {"blake3": 64, "md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
 
 _CHUNK = 1 << 20
 
+CATALOG, LOCK = "the catalog", "the lock"
+"""Who demands a checksum."""
+
+_REMEDIES = {
+    CATALOG: "correct the checksum in the catalog",
+    LOCK: "take them with `dcl lock --upgrade`",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
@@ -27,10 +35,10 @@ class Checksum:
 
     algorithm: str
     digest: str
-    origin: str = "the catalog"
+    origin: str = CATALOG
 
     @classmethod
-    def parse(cls, text: str, origin: str = "the catalog") -> "Checksum":
+    def parse(cls, text: str, origin: str = CATALOG) -> "Checksum":
         """Read `algorithm:hex`; raises ValueError with a sentence a person can act on.
 
         >>> Checksum.parse("md5:D41D8CD98F00B204E9800998ECF8427E")
@@ -114,6 +122,6 @@ class Hashes:
                 raise ChecksumMismatchError(
                     f"'{obj.uri}' has {wanted.algorithm}:{found},"
                     f" but {wanted.origin} demands {wanted}",
-                    hint="the source's bytes are not the expected ones: ask its owner,"
-                    f" or correct the checksum in {wanted.origin}",
+                    hint="the source's bytes are not the expected ones: ask its owner, or "
+                    + _REMEDIES[wanted.origin],
                 )

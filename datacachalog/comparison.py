@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from datacachalog.errors import DatacachalogError
 from datacachalog.model import RemoteObject
 
 Same = Callable[[RemoteObject, RemoteObject], bool]
@@ -38,11 +39,15 @@ class FileChange:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All differences of one dataset, by relpath; `same` counts files that do not differ."""
+    """All differences of one dataset, by relpath; `same` counts files that do not differ.
+
+    With `error` set, one side could not be had, and nothing is known.
+    """
 
     name: str
-    changes: tuple[FileChange, ...]
-    same: int
+    changes: tuple[FileChange, ...] = ()
+    same: int = 0
+    error: DatacachalogError | None = None
 
     def count(self, change: Change) -> int:
         """Return how many files changed in that way."""
@@ -55,7 +60,7 @@ class Comparison:
 
     @property
     def download_bytes(self) -> int:
-        """Return the bytes that are new on the right side."""
+        """Return the bytes of what was added or changed: what a sync would bring."""
         return sum(c.after.size for c in self.changes if c.after is not None)
 
 

@@ -5,6 +5,7 @@ markers included (https://docs.aws.amazon.com/AmazonS3/latest/userguide/versioni
 Used by `resolve` and `catalog`; pure.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,25 +30,35 @@ def pick_as_of(history: Iterable[Entry], at: datetime | None) -> RemoteObject | 
 
 @dataclass(slots=True)
 class Snapshot:
-    """Picks one object per key while a history streams by, and remembers its beginning.
+    """Picks one object per key while a history streams by, and remembers what it was like.
 
-    `first` is when the oldest version of all keys appeared; None if there was none.
+    `first` is when the first object appeared, of keys that had none at the instant.
+    `unsure` is an entry that proves a gap: younger than `at`, and `null`, so that it may have
+    taken the place of an older one.
     """
 
     at: datetime | None
     first: datetime | None = None
+    unsure: Entry | None = None
 
     def pick(self, history: Iterable[Entry]) -> Iterator[RemoteObject]:
         """Return what was current of each key."""
         for _, entries in groupby(history, key=lambda entry: entry.uri):
-            found = pick_as_of(self._noting(entries), self.at)
+            noted = self._noting(entries)
+            found = pick_as_of(noted, self.at)
             if found is not None:
                 yield found
+            else:
+                deque(noted, maxlen=0)
 
     def _noting(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """Pass a key's entries on, newest first, and note what they say of its history."""
         for entry in entries:
-            if self.first is None or entry.modified < self.first:
+            is_object = isinstance(entry, RemoteObject)
+            if is_object and (self.first is None or entry.modified < self.first):
                 self.first = entry.modified
+            if self.at is not None and entry.modified > self.at and entry.version_id == "null":
+                self.unsure = self.unsure or entry
             yield entry
 
 

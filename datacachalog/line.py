@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
+from itertools import groupby
 from pathlib import Path
+from typing import TypeVar
 
 from datacachalog import events, globs
 from datacachalog.arrival import no_room
@@ -18,18 +21,17 @@ from datacachalog.cache.locks import Lock
 from datacachalog.cache.placement import Folder
 from datacachalog.cache.record import Record
 from datacachalog.cache.state import PlacedFiles, State, StateFolder
-from datacachalog.checksums import Checksum, Hashes
+from datacachalog.checksums import LOCK, Checksum, Hashes
 from datacachalog.errors import (
     DatacachalogError,
     NotFetchedError,
     ObjectChangedError,
     ObjectNotFoundError,
     OfflineError,
-    StorageError,
 )
 from datacachalog.history import list_versions
-from datacachalog.lockfile import Held, LockedDataset
-from datacachalog.locking import Hold, find_local
+from datacachalog.locking import Hold, find_local, lost
+from datacachalog.locktext import Held, LockedDataset
 from datacachalog.model import EPOCH, Latest, ObjectVersion, Origin, Pin, RemoteObject, Resolution
 from datacachalog.outcome import DatasetStatus, Freshness, Outcome, judge
 from datacachalog.plan import Hit, Plan, plan
@@ -39,6 +41,8 @@ from datacachalog.run import Run
 from datacachalog.spec import Dataset
 from datacachalog.storage.protocol import Storage
 from datacachalog.transfer import LOCK_WAIT, Result, Transfer
+
+T = TypeVar("T")
 
 RESOLVE_AGAIN = 3
 """How often a dataset is resolved again because its source changed during the transfer."""
@@ -71,18 +75,20 @@ class Line:
         """Ask what the dataset means now, or take the answer that is known."""
         locked = self.hold.find()
         if locked is not None:
-            resolution = self._resolve_locked(locked)
-        elif self.hold.counts and not self.policy.offline:
-            resolution = self._ask(with_versions=True)
+            resolution = self._resolve_locked(locked, previous)
         else:
+            # What is to get into the lock needs version ids, which no state may know.
+            policy = replace(self.policy, refresh=self.policy.refresh or self.hold.counts)
             resolution = resolve(
                 self.dataset,
                 self.pin,
                 self.storage,
                 previous=previous,
-                policy=self.policy,
+                policy=policy,
                 now=self.now(),
                 retry=self._retry,
+                server_now=self._server_now,
+                with_versions=self.hold.counts,
             )
         for warning in resolution.warnings:
             self.run.report(events.Warned(self.dataset.name, warning))
@@ -120,13 +126,23 @@ class Line:
         def is_wanted(relpath: str) -> bool:
             return is_chosen(relpath) and not is_excluded(relpath)
 
-        return [
-            version
-            for source in self.dataset.sources
-            for version in list_versions(
-                self.storage.versions(source), limit=limit, at=at, is_wanted=is_wanted
-            )
-        ]
+        found: dict[str, list[ObjectVersion]] = {}
+        for source in self.dataset.sources:
+            read = partial(self._read_history, source, limit=limit, at=at, is_wanted=is_wanted)
+            for uri, entries in groupby(self._retry(read), key=lambda version: version.uri):
+                found.setdefault(uri, list(entries))
+        return [version for entries in found.values() for version in entries]
+
+    def _read_history(
+        self,
+        source: str,
+        *,
+        limit: int | None,
+        at: datetime | None,
+        is_wanted: Callable[[str], bool],
+    ) -> list[ObjectVersion]:
+        history = self.storage.versions(source)
+        return list(list_versions(history, limit=limit, at=at, is_wanted=is_wanted))
 
     def _ask(self, *, with_versions: bool) -> Resolution:
         return ask(
@@ -135,26 +151,45 @@ class Line:
             self.storage,
             now=self.now(),
             retry=self._retry,
+            server_now=self._server_now,
             with_versions=with_versions,
         )
 
-    def _retry(self, action: Callable[[], list[RemoteObject]]) -> list[RemoteObject]:
+    def _retry(self, action: Callable[[], T]) -> T:
         return retrying(action, cancel=self.run.cancel, failed=self._note_failed_listing)
+
+    def _server_now(self) -> datetime:
+        return self._retry(lambda: self.run.now(self.storage))
 
     # --- the lock -----------------------------------------------------------------
 
-    def _resolve_locked(self, locked: LockedDataset) -> Resolution:
+    def _resolve_locked(self, locked: LockedDataset, previous: State | None) -> Resolution:
         objects = locked.objects
         if locked.held is Held.HASH:
-            objects = find_local(locked, self._ask(with_versions=False).objects)
+            objects = find_local(
+                locked,
+                partial(self._find_here, previous),
+                lambda: self._ask(with_versions=False).objects,
+            )
         return Resolution(
             objects=objects,
             pin=self.pin,
             endpoint=self.storage.endpoint,
-            checked=self.now(),
+            checked=EPOCH,  # nobody was asked, so nobody may trust this check later
             origin=Origin.LOCK,
             hashes=dict(locked.hashes),
         )
+
+    def _find_here(
+        self, state: State | None, locked: RemoteObject, blake3: str | None
+    ) -> RemoteObject | None:
+        """Return what was placed with these bytes, if it still is in place or stored."""
+        placed = state.files.find(locked.relpath) if state is not None else None
+        if placed is None or blake3 is None or placed.blake3 != blake3:
+            return None
+        found = self.disk.look(locked.relpath)
+        is_there = found is not None and found.mtime_ns == placed.mtime_ns
+        return placed.object if is_there or self.disk.is_stored(placed.object) else None
 
     def recall(self) -> Record:
         """Return what earlier runs left: the state, and what a killed one had announced."""
@@ -216,7 +251,8 @@ class Line:
             links=len(todo.links),
             drops=len(todo.drops),
             conflicts=todo.conflicts,
-            checked=resolution.checked,
+            checked=None if resolution.checked == EPOCH else resolution.checked,
+            is_locked=resolution.origin is Origin.LOCK,
             plan=todo,
             warnings=resolution.warnings,
         )
@@ -278,8 +314,9 @@ class Line:
         try:
             result = self._transfer(todo, record).execute()
         except (ObjectNotFoundError, ObjectChangedError) as exc:
-            if resolution.origin is Origin.LOCK:
-                raise self._lost(exc) from exc
+            locked = self.hold.find()
+            if locked is not None:
+                raise lost(locked, exc) from exc
             if isinstance(exc, ObjectChangedError) or not isinstance(self.pin, Latest):
                 raise
             # It was there when it was resolved a moment ago: deleted meanwhile.
@@ -300,7 +337,7 @@ class Line:
                 known = record.placed.blake3[hit.row]
                 wanted = hashes.get(hit.object.relpath, known)
                 if wanted != known:
-                    demanded = Checksum("blake3", str(wanted), "the lock")
+                    demanded = Checksum("blake3", str(wanted), LOCK)
                     Hashes([demanded], known=known).check(hit.object)
         compared = record.state.checksum if record.state is not None else ""
         if todo.hits and self._checksum_text() not in ("", compared):
@@ -317,13 +354,6 @@ class Line:
         """Return the catalog's checksums as the state records them; empty if there are none."""
         checksum = self.dataset.checksum
         return "" if checksum is None else json.dumps(checksum, sort_keys=True)
-
-    def _lost(self, exc: StorageError) -> ObjectNotFoundError:
-        name = self.dataset.name
-        return ObjectNotFoundError(
-            f"what the lock names no longer exists: {exc}",
-            hint=f"get the bytes from a machine that has them, or run `dcl lock --upgrade {name}`",
-        )
 
     def _transfer(self, todo: Plan, record: Record) -> Transfer:
         return Transfer(
@@ -347,7 +377,7 @@ class Line:
             demanded.append(Checksum(checksum.algorithm, checksum.digest))
         locked = resolution.hashes.get(obj.relpath)
         if locked is not None:
-            demanded.append(Checksum("blake3", locked, "the lock"))
+            demanded.append(Checksum("blake3", locked, LOCK))
         return demanded
 
     def _confirm(self, record: Record, todo: Plan) -> Outcome:
@@ -365,9 +395,11 @@ class Line:
         return self._outcome(todo, None)
 
     def _state(self, resolution: Resolution, placed: PlacedFiles) -> State:
+        # A frozen lock need not be what the catalog says, and must not pass for it later.
+        is_foreign = resolution.origin is Origin.LOCK and not self.hold.fits
         return State(
             dataset=self.dataset.name,
-            digest=digest(self.dataset, self.pin, self.storage.endpoint),
+            digest="" if is_foreign else digest(self.dataset, self.pin, self.storage.endpoint),
             pin=str(self.pin),
             endpoint=resolution.endpoint,
             root=self.root,

@@ -4,24 +4,112 @@ Works on entries that were resolved, and on locks as values; asks no network its
 by `line` and `catalog`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC
 from pathlib import Path
 
+from blake3 import blake3
+
+from datacachalog import globs, uri
 from datacachalog.cache.state import PlacedFiles
 from datacachalog.comparison import Comparison, Same, compare
-from datacachalog.errors import DatacachalogError, LockError, ObjectChangedError
-from datacachalog.lockfile import (
-    Held,
-    Lock,
-    LockedDataset,
-    LockFile,
-    LockMode,
-    digest_of,
-    locked_dataset,
+from datacachalog.errors import (
+    DatacachalogError,
+    LockError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    StorageError,
 )
-from datacachalog.model import Origin, Pin, RemoteObject, Resolution
+from datacachalog.lockfile import LockFile, LockMode
+from datacachalog.locktext import Held, Lock, LockedDataset
+from datacachalog.model import (
+    EPOCH,
+    Ago,
+    AsOf,
+    Latest,
+    Origin,
+    Pin,
+    RemoteObject,
+    Resolution,
+    VersionId,
+)
 from datacachalog.spec import Dataset
+
+# --- entries ------------------------------------------------------------------------
+
+
+def locked_dataset(
+    dataset: Dataset, pin: Pin, objects: Iterable[RemoteObject], endpoint: str, root: Path
+) -> LockedDataset:
+    """Return the lock's entry for what a dataset resolved to, without hashes yet.
+
+    `root` is the project's folder. Local files lose what holds on this machine only: inode,
+    time and absolute path.
+    """
+    objects = tuple(objects)
+    held = held_by(objects, endpoint)
+    if held is Held.HASH:
+        objects = tuple(
+            replace(o, uri=portable(o.uri, str(root)), etag=None, version_id=None, modified=EPOCH)
+            for o in objects
+        )
+    return LockedDataset(dataset.name, digest_of(dataset, pin, root), held, objects)
+
+
+def held_by(objects: Iterable[RemoteObject], endpoint: str) -> Held:
+    """Return what holds these objects: version ids if all have one, else ETags, else hashes."""
+    if endpoint == "file":
+        return Held.HASH
+    ids = {obj.version_id for obj in objects}
+    return Held.ETAG if ids & {None, "null"} else Held.VERSION
+
+
+def digest_of(dataset: Dataset, pin: Pin, root: Path) -> str:
+    """Return a hash of what determines which objects a dataset is, on any machine.
+
+    Sources, excludes, the pin and the storage's name count; descriptions, owners, readers,
+    paths and endpoints (which differ between machines) do not.
+    """
+    folder = globs.escape(str(root))
+    sources = [portable(source, folder) for source in dataset.sources]
+    parts = [sources, sorted(dataset.exclude), _pin_text(pin), dataset.storage]
+    return blake3(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def portable(source: str, root: str) -> str:
+    """Return a local URI as seen from the project, where both share a folder; others as they are.
+
+    >>> portable("file:///work/project/raw/a.csv", "/work/project")
+    './raw/a.csv'
+    >>> portable("file:///work/raw/a.csv", "/work/project"), portable("file:///mnt/a.csv", "/work")
+    ('./../raw/a.csv', 'file:///mnt/a.csv')
+    """
+    if uri.scheme_of(source) != "file":
+        return source
+    path = uri.split(source)[2]
+    if path.startswith(f"{root}/"):
+        return f"./{path[len(root) + 1 :]}"
+    if os.path.commonpath([path, root]) == "/":
+        return source
+    return f"./{os.path.relpath(path, root)}"
+
+
+def _pin_text(pin: Pin) -> str:
+    match pin:
+        case AsOf(at):
+            return f"as of {at.astimezone(UTC).isoformat()}"
+        case Ago(delta):
+            return f"ago {delta.total_seconds()}"
+        case VersionId(version_id):
+            return f"version {version_id}"
+        case Latest():
+            return "latest"
+
+
+# --- one dataset in one run ---------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -44,32 +132,34 @@ class Hold:
         """Tell whether there is a lock at all that this run should heed."""
         return self.lock is not None
 
+    @property
+    def fits(self) -> bool:
+        """Tell whether the lock has the dataset, as the catalog has it now."""
+        return self.lock is not None and fits(
+            self.lock.datasets.get(self.dataset.name), self.dataset, self.root
+        )
+
     def find(self) -> LockedDataset | None:
-        """Return the entry to obey, or None if there is none to; raise where there must be."""
-        if self.lock is None:
-            return None
-        name = self.dataset.name
-        entry = self.lock.datasets.get(name)
-        if entry is not None and self.mode is LockMode.FROZEN:
-            return entry
-        if entry is not None and entry.digest == digest_of(self.dataset, self.pin):
-            return entry
-        if self.mode is LockMode.OBEY:
-            return None
-        reason = "is not in the lock" if entry is None else "changed in the catalog since the lock"
-        raise LockError(f"'{name}' {reason}", hint=f"run `dcl lock {name}`")
+        """Return the entry to obey, or None if the dataset must be resolved."""
+        entry = None if self.lock is None else self.lock.datasets.get(self.dataset.name)
+        return entry if self.mode is LockMode.FROZEN or self.fits else None
 
     def entry_for(self, objects: Iterable[RemoteObject], endpoint: str) -> LockedDataset:
         """Return the entry that says what the dataset resolved to, without hashes."""
         return locked_dataset(self.dataset, self.pin, objects, endpoint, self.root)
 
     def note(self, resolution: Resolution, placed: PlacedFiles) -> None:
-        """Keep as `news` what a sync learnt: objects that were not locked, hashes that lacked."""
+        """Keep as `news` what a sync learnt: objects that were not locked, hashes that lacked.
+
+        What was answered from the state is no news: it may be old, and lacks version ids.
+        """
         if self.lock is None or self.mode is not LockMode.OBEY:
             return
-        if resolution.hashes and len(resolution.hashes) == len(resolution.objects):
+        if resolution.origin is Origin.STATE:
             return
         if resolution.origin is Origin.LOCK:
+            if len(resolution.hashes) == len(resolution.objects):
+                return
             entry = self.lock.datasets[self.dataset.name]
         else:
             entry = self.entry_for(resolution.objects, resolution.endpoint)
@@ -77,18 +167,77 @@ class Hold:
         self.news = replace(entry, hashes={path: b3 for path, b3 in hashes if b3 is not None})
 
 
-def find_local(locked: LockedDataset, here: Iterable[RemoteObject]) -> tuple[RemoteObject, ...]:
-    """Return those local files `here` that the lock names; raise if one is gone or resized."""
-    known = {obj.relpath: obj for obj in here}
+def fits(entry: LockedDataset | None, dataset: Dataset, root: Path) -> bool:
+    """Tell whether an entry of the lock is for the dataset as the catalog has it."""
+    return entry is not None and entry.digest == digest_of(dataset, dataset.pin, root)
+
+
+def find_local(
+    locked: LockedDataset,
+    here: Callable[[RemoteObject, str | None], RemoteObject | None],
+    scan: Callable[[], Iterable[RemoteObject]],
+) -> tuple[RemoteObject, ...]:
+    """Return the local files that the lock names.
+
+    `here` gives what is in place or stored with the locked bytes already; only if that is
+    not all of them, the sources are `scan`ned. Raises if one is gone, or has another size.
+    """
+    known = {obj.relpath: here(obj, locked.hashes.get(obj.relpath)) for obj in locked.objects}
+    scanned = {obj.relpath: obj for obj in scan()} if None in known.values() else {}
+    found = []
     for wanted in locked.objects:
-        found = known.get(wanted.relpath)
-        if found is None or found.size != wanted.size:
-            what = "it is gone" if found is None else f"it has {found.size} bytes now"
+        obj = known[wanted.relpath] or scanned.get(wanted.relpath)
+        if obj is None or obj.size != wanted.size:
+            what = "it is gone" if obj is None else f"it has {obj.size} bytes now"
             raise ObjectChangedError(
                 f"'{wanted.uri}' is locked with {wanted.size} bytes, but {what}",
                 hint=f"restore the file, or run `dcl lock --upgrade {locked.name}`",
             )
-    return tuple(known[wanted.relpath] for wanted in locked.objects)
+        found.append(obj)
+    return tuple(found)
+
+
+def lost(locked: LockedDataset, exc: StorageError) -> ObjectNotFoundError:
+    """Return the error for bytes that the lock names and that cannot be had any more."""
+    because = {
+        Held.VERSION: "; a lifecycle rule or a person deleted that version for good",
+        Held.ETAG: ", and its bucket keeps no history that could bring the old bytes back",
+        Held.HASH: ", and a disk keeps no history that could bring the old bytes back",
+    }[locked.held]
+    return ObjectNotFoundError(
+        f"what the lock names is lost: {exc}{because}",
+        hint="get the files from a machine that has them, or take what is there now:"
+        f" `dcl lock --upgrade {locked.name}`",
+    )
+
+
+# --- the whole lock -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LockNews:
+    """What a sync put into the lock, by names of datasets.
+
+    `added` were missing, `changed` had another entry, `hashed` lacked hashes.
+    """
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    hashed: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, before: Lock | None, entries: Iterable[LockedDataset]) -> "LockNews":
+        """Return what `entries` are to a lock."""
+        added, changed, hashed = [], [], []
+        for entry in entries:
+            old = before.datasets.get(entry.name) if before is not None else None
+            if old is None:
+                added.append(entry.name)
+            elif old.objects == entry.objects and old.digest == entry.digest:
+                hashed.append(entry.name)
+            else:
+                changed.append(entry.name)
+        return cls(tuple(added), tuple(changed), tuple(hashed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,23 +253,15 @@ class LockReport:
 
 
 def must_resolve(
-    names: Iterable[str],
-    datasets: Mapping[str, Dataset],
-    lock: Lock,
-    upgrade: bool | Sequence[str],
+    datasets: Mapping[str, Dataset], lock: Lock, upgrade: bool | Sequence[str], root: Path
 ) -> list[str]:
-    """Return which of the named datasets `lock` has to resolve: missing, changed, or upgraded."""
+    """Return which of the datasets `lock` has to resolve: missing, changed, or upgraded."""
     upgraded = set(datasets) if upgrade is True else set(upgrade or ())
     return [
         name
-        for name in names
-        if name in upgraded or not fits(lock.datasets.get(name), datasets[name])
+        for name, dataset in datasets.items()
+        if name in upgraded or not fits(lock.datasets.get(name), dataset, root)
     ]
-
-
-def fits(entry: LockedDataset | None, dataset: Dataset) -> bool:
-    """Tell whether an entry of the lock is for the dataset as the catalog has it."""
-    return entry is not None and entry.digest == digest_of(dataset, dataset.pin)
 
 
 def write_lock(
@@ -130,21 +271,16 @@ def write_lock(
     errors: Mapping[str, DatacachalogError],
 ) -> LockReport:
     """Put what was resolved into the lock, keep the rest, and forget what left the catalog."""
-    before = lock_file.load() or Lock()
-    fresh = {
-        name: _keeping_hashes(entry, before.datasets.get(name)) for name, entry in resolved.items()
-    }
+    before = (lock_file.load() or Lock()).datasets
+    fresh = {name: _keeping_hashes(entry, before.get(name)) for name, entry in resolved.items()}
     is_changed = lock_file.rewrite(lambda lock: lock.with_datasets(fresh.values()).only(datasets))
-    moved = (
-        difference(before.datasets[name], entry)
-        for name, entry in fresh.items()
-        if name in before.datasets
-    )
+    compared = [difference(before[n], entry) for n, entry in fresh.items() if n in before]
+    moved = {comparison.name: comparison for comparison in compared if comparison.changes}
     return LockReport(
-        added=tuple(name for name in fresh if name not in before.datasets),
-        kept=tuple(n for n in before.datasets if n in datasets and n not in fresh),
-        moved=tuple(m for m in moved if m.changes),
-        removed=tuple(name for name in before.datasets if name not in datasets),
+        added=tuple(name for name in fresh if name not in before),
+        kept=tuple(name for name in before if name in datasets and name not in moved),
+        moved=tuple(moved.values()),
+        removed=tuple(name for name in before if name not in datasets),
         errors=dict(errors),
         is_changed=is_changed,
     )
@@ -163,23 +299,46 @@ def _keeping_hashes(entry: LockedDataset, before: LockedDataset | None) -> Locke
     return replace(entry, hashes=kept)
 
 
-def disagreements(datasets: Iterable[Dataset], lock: Lock) -> list[str]:
+def disagreements(datasets: Mapping[str, Dataset], lock: Lock, root: Path) -> list[str]:
     """Say where catalog and lock disagree, a sentence each; asks no network."""
     found = []
-    names = set()
-    for dataset in datasets:
-        names.add(dataset.name)
-        entry = lock.datasets.get(dataset.name)
+    for name, dataset in datasets.items():
+        entry = lock.datasets.get(name)
         if entry is None:
-            found.append(f"'{dataset.name}' is in the catalog, but not in the lock")
-        elif not fits(entry, dataset):
-            found.append(f"'{dataset.name}' changed in the catalog since it was locked")
+            found.append(f"'{name}' is in the catalog, but not in the lock")
+        elif not fits(entry, dataset, root):
+            found.append(f"'{name}' changed in the catalog since it was locked")
     found.extend(
         f"'{name}' is in the lock, but not in the catalog"
         for name in lock.datasets
-        if name not in names
+        if name not in datasets
     )
     return found
+
+
+def refuse_disagreement(datasets: Mapping[str, Dataset], lock: Lock, root: Path) -> None:
+    """Raise `LockError` unless the lock is for the catalog as it is (`--locked`)."""
+    found = disagreements(datasets, lock, root)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise LockError(
+            f"the lock does not fit the catalog: {found[0]}{more}",
+            hint="run `dcl lock`; `dcl lock --check` shows where they disagree",
+        )
+
+
+def refuse_missing(names: Iterable[str], lock: Lock) -> None:
+    """Raise `LockError` for a dataset that the lock does not have (`--frozen`)."""
+    missing = [name for name in names if name not in lock.datasets]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise LockError(
+            f"'{missing[0]}'{more} is not in the lock",
+            hint=f"run `dcl lock {' '.join(missing[:5])}`",
+        )
+
+
+# --- two entries --------------------------------------------------------------------
 
 
 def difference(before: LockedDataset | None, after: LockedDataset | None) -> Comparison:
@@ -191,16 +350,23 @@ def difference(before: LockedDataset | None, after: LockedDataset | None) -> Com
         some.name,
         before.objects if before else (),
         after.objects if after else (),
-        is_same=_by_hash(before, after) if some.held is Held.HASH else RemoteObject.is_same_as,
+        is_same=_sameness(before, after),
     )
 
 
-def _by_hash(before: LockedDataset | None, after: LockedDataset | None) -> Same:
-    """Return a comparison of local files: by size, and by hash where both sides know it."""
+def _sameness(before: LockedDataset | None, after: LockedDataset | None) -> Same:
+    """Return how files of two entries are compared.
+
+    Hashes decide where both sides know them: the same bytes may have been written twice.
+    Local files have nothing else but their size.
+    """
     old, new = before.hashes if before else {}, after.hashes if after else {}
+    by_size = Held.HASH in {entry.held for entry in (before, after) if entry is not None}
 
     def is_same(one: RemoteObject, other: RemoteObject) -> bool:
-        known = (old.get(one.relpath), new.get(other.relpath))
-        return one.size == other.size and (None in known or known[0] == known[1])
+        known = old.get(one.relpath), new.get(other.relpath)
+        if None not in known:
+            return known[0] == known[1]
+        return one.size == other.size if by_size else one.is_same_as(other)
 
     return is_same

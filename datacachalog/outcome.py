@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from datacachalog.errors import DatacachalogError
+from datacachalog.locking import LockNews
 from datacachalog.model import RemoteObject
 from datacachalog.plan import Conflict, Plan
 
@@ -44,10 +45,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """All outcomes of one run, in the catalog's order, and its wall time."""
+    """All outcomes of one run, in the order asked for, its wall time, and the lock's news."""
 
     outcomes: tuple[Outcome, ...]
     seconds: float
+    lock_news: LockNews = LockNews()  # noqa: RUF009 - frozen
 
     @property
     def errors(self) -> dict[str, DatacachalogError]:
@@ -68,7 +70,10 @@ class Freshness(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DatasetStatus:
-    """One dataset's freshness and what a sync would do. `size` is in bytes."""
+    """One dataset's freshness and what a sync would do. `size` is in bytes.
+
+    `is_locked` tells that the lock says what should be there, not the source.
+    """
 
     name: str
     freshness: Freshness
@@ -81,6 +86,7 @@ class DatasetStatus:
     drops: int = 0
     conflicts: tuple[Conflict, ...] = ()
     checked: datetime | None = None
+    is_locked: bool = False
     plan: Plan | None = None
     warnings: tuple[str, ...] = ()
     error: DatacachalogError | None = None
@@ -88,11 +94,15 @@ class DatasetStatus:
 
 @dataclass(frozen=True, slots=True)
 class PushReport:
-    """What a push left at the remote; `unproven` says what could not be made sure of."""
+    """What a push left at the remote; `unproven` says what could not be made sure of.
+
+    `is_locked` tells that the lock was moved to it.
+    """
 
     object: RemoteObject
     unproven: str | None
     seconds: float
+    is_locked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

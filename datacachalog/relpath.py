@@ -29,6 +29,7 @@ _ESCAPED = re.compile(
     r"|(?:\A|(?<=/))\.(?=\.?(?:/|\Z))"
     f"|~(?=[0-9A-F]{{2}}|[~{_UNSAFE}]|/\\Z)"
 )
+_IS_UNSAFE = re.compile(f"[{_UNSAFE}]" r"|(?:\A|/)\.{0,2}(?:/|\Z)").search
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,16}\Z")
 _UNIT = re.compile(r"~[0-9A-F]{2}|[^/]", re.DOTALL)
 
@@ -75,6 +76,28 @@ def _shorten(segment: str) -> str:
     start = segment.encode()[:room].decode("utf-8", "ignore")
     start = re.sub(r"~[0-9A-F]?\Z", "", start)
     return f"{start}~~{digest}{suffix}"
+
+
+def find_unsafe(relpaths: Sequence[str]) -> str | None:
+    """Return one of `relpaths` that could lead out of its folder, or None if none could.
+
+    For paths that were not made here, but read. What `encode` and `disambiguate` give is safe.
+
+    >>> find_unsafe(["a/b", ".hidden/..c"]), find_unsafe(["a/b", "a/../../b"])
+    (None, 'a/../../b')
+    """
+    # Nearly always nothing is unusual, and few looks at all of them together tell.
+    text = " ".join(relpaths)
+    edges = {path[:1] for path in relpaths} | {path[-1:] for path in relpaths}
+    if (
+        edges.isdisjoint(("", "/", "."))
+        and "/." not in text
+        and "//" not in text
+        and "\\" not in text
+        and text.isprintable()
+    ):
+        return None
+    return next((path for path in relpaths if _IS_UNSAFE(path)), None)
 
 
 def disambiguate(relpaths: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Protocol, TypeVar
 
 from blake3 import blake3
 
@@ -21,6 +22,7 @@ from datacachalog.errors import (
     ObjectNotFoundError,
     OfflineError,
     SourceUnreachableError,
+    StorageError,
     VersioningNotSupportedError,
 )
 from datacachalog.history import Snapshot
@@ -37,8 +39,18 @@ from datacachalog.model import (
 from datacachalog.spec import Dataset
 from datacachalog.storage.protocol import Storage
 
-Retry = Callable[[Callable[[], list[RemoteObject]]], list[RemoteObject]]
-"""Runs a listing, again after transient errors."""
+Clock = Callable[[], datetime]
+"""Tells the time: aware, in UTC."""
+
+T = TypeVar("T")
+
+
+class Retry(Protocol):
+    """Runs a listing, again after transient errors."""
+
+    def __call__(self, action: Callable[[], T], /) -> T:
+        """Return what `action` returns."""
+
 
 SETTLED = timedelta(days=1)
 """An instant this long past no longer changes: multipart uploads carry the time they began."""
@@ -70,28 +82,37 @@ def resolve(
     policy: Policy,
     now: datetime,
     retry: Retry,
+    server_now: Clock | None = None,
+    with_versions: bool = False,
 ) -> Resolution:
     """Return what `dataset` means under `pin`.
 
     `previous` is the last state; it answers if its digest still fits and the policy, the
     age of the last check or the pin allow it. It also answers, with a warning, when the
-    source cannot be reached and `on_stale` does not forbid it. `retry` repeats an action
-    after transient errors.
+    source cannot be reached and `on_stale` does not forbid it. For the rest see `ask`.
     """
     if previous is not None and previous.digest != digest(dataset, pin, storage.endpoint):
         previous = None
     if policy.offline:
         if previous is None:
             raise OfflineError(
-                f"'{dataset.name}' was never fetched as the catalog has it now, and `--offline`"
+                f"'{dataset.name}' was never fetched {_as_asked(dataset, pin)}, and `--offline`"
                 " asks nothing",
-                hint=f"run `dcl sync {dataset.name}` once with the network",
+                hint="run the command once with the network",
             )
         return _from_state(previous, pin)
     if previous is not None and not policy.refresh and _is_fresh(dataset, pin, previous, now):
         return _from_state(previous, pin)
     try:
-        return ask(dataset, pin, storage, now=now, retry=retry)
+        return ask(
+            dataset,
+            pin,
+            storage,
+            now=now,
+            retry=retry,
+            server_now=server_now,
+            with_versions=with_versions,
+        )
     except SourceUnreachableError as exc:
         if previous is None or dataset.on_stale == "error":
             raise
@@ -106,40 +127,75 @@ def ask(
     *,
     now: datetime,
     retry: Retry,
+    server_now: Clock | None = None,
     with_versions: bool = False,
 ) -> Resolution:
     """Return what `dataset` means under `pin`, from the source itself.
 
-    `with_versions` learns the version ids of what is latest too, where the source has
-    them: what a lock needs, and a plain listing does not tell.
+    `now` is this machine's clock, `server_now` the storage's (a whole run may share one
+    reading). `retry` repeats an action after transient errors. `with_versions` learns the
+    version ids of what is latest too, where the source has them: what a lock needs, and a
+    plain listing does not tell.
     """
+    server_now = server_now or storage.now
+    meant = settle(pin, server_now()) if isinstance(pin, Ago) else pin
     is_excluded = globs.excluder(dataset.exclude)
+    sight = _Sight(storage, meant, retry, is_excluded, with_versions=with_versions)
     objects: dict[str, RemoteObject] = {}
     warnings: tuple[str, ...] = ()
     why_nothing = None
     for source in dataset.sources:
-        found = _look_up(source, pin, storage, retry, with_versions=with_versions)
+        found = sight.look_up(source)
         warnings += found.warnings
         why_nothing = found.why_nothing or why_nothing
         for obj in found.objects:
             if not is_excluded(obj.relpath):
                 objects.setdefault(obj.uri, obj)
     if not objects and not dataset.allow_empty:
-        if why_nothing is not None:
-            raise ObjectNotFoundError(
-                why_nothing, hint=f"`dcl versions {dataset.name}` shows what there is when"
-            )
-        raise ObjectNotFoundError(
-            f"nothing matches {_quoted(dataset.sources)}{_at(pin)}",
-            hint="correct the pattern (`**` crosses folders, `*` does not),"
-            " or set `allow_empty: true`",
-        )
+        raise _nothing(dataset, meant, why_nothing)
+    if isinstance(meant, AsOf):
+        asked = _read_clock(server_now, now)
+        warnings = (*_doubts(meant, asked, is_lockable=pin == dataset.pin), *warnings)
+        # An absolute pin is settled, or not, by the server's clock.
+        now = asked if meant is pin else now
     return Resolution(
         objects=_arranged(list(objects.values())),
         pin=pin,
         endpoint=storage.endpoint,
         checked=now,
         warnings=warnings,
+    )
+
+
+def settle(pin: Ago, now: datetime) -> AsOf:
+    """Return the instant that a duration before `now` means: a whole second, to its end.
+
+    >>> str(settle(Ago(timedelta(days=7)), datetime(2026, 3, 8, 9, 30, 5, tzinfo=UTC)))
+    '2026-03-01T09:30:05Z'
+    """
+    at = (now - pin.delta).astimezone(UTC).replace(microsecond=999_999)
+    return AsOf(at, f"{at:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def _read_clock(server_now: Clock, now: datetime) -> datetime:
+    try:
+        return server_now()
+    except StorageError:
+        return now  # a server that does not tell the time is no reason to fail
+
+
+def _nothing(dataset: Dataset, pin: Pin, why: str | None) -> ObjectNotFoundError:
+    if why is not None:
+        return ObjectNotFoundError(
+            why, hint=f"`dcl versions {dataset.name}` shows what there is when"
+        )
+    if isinstance(pin, AsOf) and not dataset.is_glob:
+        return ObjectNotFoundError(
+            f"there never was an object at {_quoted(dataset.sources)}", hint="check the key"
+        )
+    return ObjectNotFoundError(
+        f"nothing matches {_quoted(dataset.sources)}{_at(pin)}",
+        hint="correct the pattern (`**` crosses folders, `*` does not), or set `allow_empty: true`",
     )
 
 
@@ -152,80 +208,118 @@ class _Found:
     why_nothing: str | None = None
 
 
-def _look_up(
-    source: str, pin: Pin, storage: Storage, retry: Retry, *, with_versions: bool
-) -> _Found:
-    match pin:
-        case AsOf():
-            return _as_of(source, pin, storage, retry)
-        case VersionId(version_id):
-            return _Found(retry(lambda: [storage.version(source, version_id)]))
-        case Ago(delta):
-            at = storage.now().replace(microsecond=0) - delta
-            return _as_of(source, AsOf(at, f"{pin} ago"), storage, retry)
-        case Latest() if with_versions and globs.is_glob(source):
-            return _latest_versions(source, storage, retry)
-        case Latest():
-            return _Found(retry(lambda: list(storage.scan(source))))
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """One storage, seen under one pin."""
+
+    storage: Storage
+    pin: Pin
+    retry: Retry
+    is_excluded: Callable[[str], bool]
+    with_versions: bool
+
+    def look_up(self, source: str) -> _Found:
+        """Return what the pin makes of one source."""
+        match self.pin:
+            case AsOf():
+                return self._as_of(source, self.pin)
+            case VersionId(version_id):
+                return _Found(self.retry(lambda: [self.storage.version(source, version_id)]))
+            case _ if self.with_versions and globs.is_glob(source):
+                return self._latest_versions(source)
+            case _:
+                return _Found(self._scan(source))
+
+    def _scan(self, source: str) -> list[RemoteObject]:
+        return self.retry(lambda: list(self.storage.scan(source)))
+
+    def _pick(self, source: str, at: datetime | None) -> tuple[list[RemoteObject], Snapshot]:
+        """Return what was current at `at`, and what the history was like on the way."""
+
+        def pick() -> tuple[list[RemoteObject], Snapshot]:
+            snapshot = Snapshot(at)
+            history = self.storage.versions(source)
+            wanted = (entry for entry in history if not self.is_excluded(entry.relpath))
+            return list(snapshot.pick(wanted)), snapshot
+
+        return self.retry(pick)
+
+    def _latest_versions(self, source: str) -> _Found:
+        try:
+            return _Found(self._pick(source, None)[0])
+        except VersioningNotSupportedError:
+            return _Found(self._scan(source))
+        except AccessDeniedError as exc:
+            warning = f"{exc}; '{source}' is held by ETags, which cannot bring old bytes back"
+            return _Found(self._scan(source), (warning,))
+
+    def _as_of(self, source: str, pin: AsOf) -> _Found:
+        try:
+            found, snapshot = self._pick(source, pin.at)
+        except VersioningNotSupportedError as exc:
+            return self._unchanged_since(source, pin, exc)
+        if not found and snapshot.first is not None:
+            why = _nothing_at(source, pin, snapshot.first, is_sure=snapshot.unsure is None)
+            return _Found([], why_nothing=why)
+        return _Found(found, _gaps(snapshot, pin))
+
+    def _unchanged_since(self, source: str, pin: AsOf, exc: VersioningNotSupportedError) -> _Found:
+        """Return the present of a source without history, if nothing in it is younger."""
+        found = [obj for obj in self._scan(source) if not self.is_excluded(obj.relpath)]
+        youngest = max(found, key=lambda obj: obj.modified, default=None)
+        if youngest is not None and youngest.modified > pin.at:
+            raise VersioningNotSupportedError(
+                f"'{youngest.uri}' changed on {_time(youngest.modified)}, after {pin},"
+                " and its source keeps no history",
+                hint=_NO_HISTORY_HINT,
+            ) from exc
+        if not globs.is_glob(source):
+            return _Found(found)
+        return _Found(
+            found, (f"'{source}' keeps no history: files deleted since {pin} cannot be seen",)
+        )
 
 
-def _latest_versions(source: str, storage: Storage, retry: Retry) -> _Found:
-    try:
-        return _Found(retry(lambda: list(Snapshot(None).pick(storage.versions(source)))))
-    except VersioningNotSupportedError:
-        return _Found(retry(lambda: list(storage.scan(source))))
-    except AccessDeniedError as exc:
-        warning = f"{exc}; '{source}' is held by ETags, which cannot bring old bytes back"
-        return _Found(retry(lambda: list(storage.scan(source))), (warning,))
+_NO_HISTORY_HINT = (
+    "only what is there now can be had: leave `as_of` out;"
+    " a bucket has a history from when its versioning is turned on"
+)
 
 
-def _as_of(source: str, pin: AsOf, storage: Storage, retry: Retry) -> _Found:
-    snapshot = Snapshot(pin.at)
-    try:
-        found = retry(lambda: list(snapshot.pick(storage.versions(source))))
-    except VersioningNotSupportedError as exc:
-        return _unchanged_since(source, pin, storage, retry, exc)
-    if not found and snapshot.first is not None:
-        return _Found([], why_nothing=_nothing_yet(source, pin, snapshot.first))
-    return _Found(found, _doubts(pin, storage))
+def _nothing_at(source: str, pin: AsOf, first: datetime, *, is_sure: bool) -> str:
+    if first <= pin.at:
+        reason = "all that was there had been deleted"
+    elif is_sure:
+        reason = f"its first version appeared on {_time(first)}"
+    else:
+        reason = f"the first version that was kept appeared on {_time(first)}"
+    return f"'{source}' had nothing as of {pin}: {reason}"
 
 
-def _nothing_yet(source: str, pin: AsOf, first: datetime) -> str:
-    if first > pin.at:
-        return f"'{source}' had nothing as of {pin}: its first version appeared on {_time(first)}"
-    return f"'{source}' had nothing as of {pin}: all that was there had been deleted"
+def _gaps(snapshot: Snapshot, pin: AsOf) -> tuple[str, ...]:
+    """Return a warning if the history has a gap where the pin points.
 
-
-def _unchanged_since(
-    source: str,
-    pin: AsOf,
-    storage: Storage,
-    retry: Retry,
-    exc: VersioningNotSupportedError,
-) -> _Found:
-    """Return the present of a source without history, if nothing in it is younger than the pin."""
-    found = retry(lambda: list(storage.scan(source)))
-    youngest = max(found, key=lambda obj: obj.modified, default=None)
-    if youngest is not None and youngest.modified > pin.at:
-        raise VersioningNotSupportedError(
-            f"'{youngest.uri}' changed on {_time(youngest.modified)}, after {pin},"
-            " and its source keeps no history",
-            hint="remove `as_of`; to have a history from now on, turn on the bucket's versioning",
-        ) from exc
-    if not globs.is_glob(source):
-        return _Found(found)
-    return _Found(
-        found, (f"'{source}' keeps no history: files deleted since {pin} cannot be seen",)
+    A version `null` was written while the bucket kept no history (before versioning, or
+    with it suspended), and took the place of any older one.
+    """
+    entry = snapshot.unsure
+    if entry is None:
+        return ()
+    return (
+        f"the history has a gap: '{entry.uri}' was written on {_time(entry.modified)} while its"
+        f" bucket kept no versions, so what it was as of {pin} may be lost",
     )
 
 
-def _doubts(pin: AsOf, storage: Storage) -> tuple[str, ...]:
+def _doubts(pin: AsOf, now: datetime, *, is_lockable: bool) -> tuple[str, ...]:
     """Return a warning if the past that was asked for can still change."""
-    if datetime.now(UTC) - pin.at > 2 * SETTLED or storage.now() - pin.at > SETTLED:
+    if now - pin.at > SETTLED:
         return ()
+    hold = "; `dcl lock` holds what is there now" if is_lockable else ""
+    if pin.at > now:
+        return (f"{pin} is not over yet, so what is there may still change{hold}",)
     return (
-        f"{pin} is less than a day ago: multipart uploads begun before then may still appear;"
-        " `dcl lock` holds what is there now",
+        f"{pin} is less than a day ago: multipart uploads begun before then may still appear{hold}",
     )
 
 
@@ -287,7 +381,14 @@ def _pin_identity(pin: Pin) -> str:
 
 
 def _at(pin: Pin) -> str:
-    return "" if isinstance(pin, Latest) else f" as of {pin}"
+    return f" as of {pin}" if isinstance(pin, AsOf) else ""
+
+
+def _as_asked(dataset: Dataset, pin: Pin) -> str:
+    """Say which state of a dataset is meant: the catalog's, or another that was asked for."""
+    if pin == dataset.pin:
+        return "as the catalog has it now"
+    return f"as of {pin}" if isinstance(pin, AsOf) else f"in {pin}"
 
 
 def _quoted(sources: Iterable[str]) -> str:

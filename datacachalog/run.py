@@ -5,11 +5,13 @@ Made by `catalog` for each call, handed down to whatever moves bytes.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from datacachalog import events
 from datacachalog.cache import files
 from datacachalog.pool import Pool, Valve
 from datacachalog.retry import Cancel
+from datacachalog.storage.protocol import Storage
 
 
 @dataclass(slots=True)
@@ -25,7 +27,13 @@ class Run:
     cancel: Cancel
     report: events.Report
     temps: set[str] = field(default_factory=set)
+    clocks: dict[str, datetime] = field(default_factory=dict)
     at_interrupt: list[Callable[[], None]] = field(default_factory=list)
+
+    def now(self, storage: Storage) -> datetime:
+        """Return the storage's clock, read once: durations mean one instant in all of the run."""
+        found = self.clocks.get(storage.endpoint)
+        return found or self.clocks.setdefault(storage.endpoint, storage.now())
 
     def interrupt(self) -> None:
         """End the run after Ctrl-C, and remove what cancelled workers could not."""

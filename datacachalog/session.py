@@ -15,8 +15,8 @@ from datacachalog import events, units
 from datacachalog.errors import InvalidPinError
 from datacachalog.model import Ago, AsOf, Pin, VersionId
 from datacachalog.pool import Pool, Valve
-from datacachalog.resolve import Policy
-from datacachalog.retry import Cancel
+from datacachalog.resolve import Policy, settle
+from datacachalog.retry import Cancel, retrying
 from datacachalog.run import Run
 from datacachalog.settings import DEFAULT_JOBS, MAX_JOBS
 from datacachalog.storage.protocol import Storage
@@ -47,7 +47,15 @@ class Ask:
             if self.as_of is not None:
                 raise InvalidPinError("`as_of` and `version_id` exclude each other")
             return VersionId(self.version_id)
-        return None if self.as_of is None else units.parse_pin(self.as_of)
+        if self.as_of is None:
+            return None
+        pin = units.parse_pin(self.as_of)
+        if self.offline and isinstance(pin, Ago):
+            raise InvalidPinError(
+                f"'{pin}' counts from the server's clock, and `--offline` asks nothing",
+                hint=f"give the time itself, such as `{settle(pin, datetime.now(UTC))}`",
+            )
+        return pin
 
 
 @contextmanager
@@ -64,20 +72,12 @@ def running(ask: Ask) -> Iterator[Run]:
             raise
 
 
-def instant(as_of: Instant | None, storage: Storage) -> datetime | None:
-    """Return the moment that `as_of` means by the server's clock; None for the latest."""
-    if as_of is None:
-        return None
-    pin = settled(units.parse_pin(as_of), storage, Ask())
-    return pin.at if isinstance(pin, AsOf) else None
-
-
-def settled(pin: Pin, storage: Storage, ask: Ask) -> Pin:
-    """Turn a duration into the instant it means now, by the server's clock."""
+def settled(pin: Pin, storage: Storage, run: Run) -> Pin:
+    """Turn a duration into the instant it means in this run, by the server's clock."""
     if not isinstance(pin, Ago):
         return pin
-    now = datetime.now(UTC) if ask.offline else storage.now()
-    return AsOf(now.replace(microsecond=0) - pin.delta)
+    now = retrying(lambda: run.now(storage), cancel=run.cancel, failed=lambda *_: None)
+    return settle(pin, now)
 
 
 def slug(pin: Pin) -> str:
@@ -86,8 +86,10 @@ def slug(pin: Pin) -> str:
         case AsOf():
             return pin.slug
         case VersionId(version_id):
-            if re.fullmatch(r"[A-Za-z0-9._-]{1,128}", version_id):
-                return f"v-{version_id}"
-            return f"v~{blake3(version_id.encode()).hexdigest()[:32]}"
+            digest = blake3(version_id.encode()).hexdigest()
+            if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", version_id):
+                return f"v~{digest[:32]}"
+            # Some file systems take `A` for `a`.
+            return f"v-{version_id}{'' if version_id.islower() else f'~{digest[:8]}'}"
         case _:
             return str(pin)

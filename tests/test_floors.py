@@ -42,7 +42,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # 1: what is far away, what is on disk, what is in files; they do not know each other
     ("storage", "cache", "readers"),
     # 2: what a dataset means, and what is to do
-    ("comparison", "history", "lockfile", "locking", "plan", "resolve"),
+    ("comparison", "history", "lockfile", "locking", "locktext", "plan", "resolve"),
     # 3: doing it
     ("arrival", "outcome", "pool", "retry", "run", "session", "transfer"),
     # 4: the line in one piece, for programs

@@ -19,7 +19,7 @@ from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import visible
 from datacachalog.cli.words import UsageError
 from datacachalog.comparison import Change, Comparison, FileChange
-from datacachalog.lockfile import Lock
+from datacachalog.locktext import Lock
 from datacachalog.units import format_size
 
 _SIDES_HELP = (
@@ -80,7 +80,7 @@ def diff(
 def _read(side: str | None) -> str | Lock | None:
     if side != "-":
         return side
-    return lockfile.parse(sys.stdin.read(), where="standard input")
+    return lockfile.decode(sys.stdin.buffer.read(), where="standard input")
 
 
 def show_summaries(found: Iterable[Comparison], terminal: Terminal) -> None:
