@@ -27,6 +27,7 @@ from datacachalog.errors import (
     DatasetNotFoundError,
     InvalidPinError,
     LockError,
+    NothingThereYetError,
     ObjectNotFoundError,
     PartialFailureError,
 )
@@ -350,12 +351,20 @@ class Catalog:
         resolved, errors = self._entries(todo, Ask(jobs=jobs, report=report))
         return write_lock(self.lock_file, self.datasets, resolved, errors)
 
-    def check_lock(self) -> list[str]:
+    def check_lock(self, *names: str) -> list[str]:
         """Say, in a sentence each, where catalog and lock disagree; asks no network.
 
-        Raises `LockError` if there is no lock.
+        `names` limit it to those datasets.
         """
-        return disagreements(self.datasets, self.lock_file.demand(), self.root)
+        lock = self.lock_file.load()
+        if lock is None:
+            return [f"there is no '{self.lock_file.name}'"]
+        if names:
+            chosen = self._chosen(names)
+            return disagreements(
+                {n: self.datasets[n] for n in chosen}, lock.only(chosen), self.root
+            )
+        return disagreements(self.datasets, lock, self.root)
 
     def outdated(
         self, *names: str, jobs: int | None = None, report: events.Report = events.ignore
@@ -393,7 +402,8 @@ class Catalog:
             name: error
             for name, error in {**old_errors, **new_errors}.items()
             # What was not there on one side is empty there, and no failure.
-            if not (isinstance(error, ObjectNotFoundError) and (name in old or name in new))
+            if not isinstance(error, NothingThereYetError)
+            and not (isinstance(error, ObjectNotFoundError) and (name in old or name in new))
         }
         return _differences(sorted({*old, *new, *errors}), old, new, errors)
 
@@ -436,6 +446,7 @@ class Catalog:
 
     def _entries(self, names: Sequence[str], ask: Ask) -> _Entries:
         """Resolve datasets as a lock needs them; return entries and errors by name."""
+        _ = ask.pin  # a time that cannot be read is no dataset's own failure
         entries: dict[str, LockedDataset] = {}
         errors: dict[str, DatacachalogError] = {}
 

@@ -104,6 +104,10 @@ class ObjectNotFoundError(StorageError, FileNotFoundError):
     """No object at the URI, a glob that matches nothing, or a version that is gone."""
 
 
+class NothingThereYetError(ObjectNotFoundError):
+    """The source has a history, but at the asked instant there was nothing in it."""
+
+
 class AccessDeniedError(StorageError, PermissionError):
     """The storage says no: credentials are missing, expired, or lack the permission."""
 

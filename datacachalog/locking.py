@@ -204,8 +204,9 @@ def lost(locked: LockedDataset, exc: StorageError) -> ObjectNotFoundError:
         Held.ETAG: ", and its bucket keeps no history that could bring the old bytes back",
         Held.HASH: ", and a disk keeps no history that could bring the old bytes back",
     }[locked.held]
+    when = " for the lock" if isinstance(exc, ObjectChangedError) else ""
     return ObjectNotFoundError(
-        f"what the lock names is lost: {exc}{because}",
+        f"what the lock names is lost: {exc}{when}{because}",
         hint="get the files from a machine that has them, or take what is there now:"
         f" `dcl lock --upgrade {locked.name}`",
     )

@@ -19,6 +19,7 @@ from datacachalog.cache.state import State
 from datacachalog.errors import (
     AccessDeniedError,
     CatalogError,
+    NothingThereYetError,
     ObjectNotFoundError,
     OfflineError,
     SourceUnreachableError,
@@ -186,7 +187,7 @@ def _read_clock(server_now: Clock, now: datetime) -> datetime:
 
 def _nothing(dataset: Dataset, pin: Pin, why: str | None) -> ObjectNotFoundError:
     if why is not None:
-        return ObjectNotFoundError(
+        return NothingThereYetError(
             why, hint=f"`dcl versions {dataset.name}` shows what there is when"
         )
     if isinstance(pin, AsOf) and not dataset.is_glob:
@@ -324,7 +325,7 @@ def _doubts(pin: AsOf, now: datetime, *, is_lockable: bool) -> tuple[str, ...]:
 
 
 def _time(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _arranged(objects: list[RemoteObject]) -> tuple[RemoteObject, ...]:

@@ -97,7 +97,7 @@ def show(
     dataset = pick(loaded, [name])[0]
     state = load_catalog(loaded.path).status(name, offline=True)[0]
     if json:
-        on_disk = None if state.checked is None else status_document(state)
+        on_disk = status_document(state) if _is_here(state) else None
         body = {**dataset_document(dataset, loaded), "on_disk": on_disk}
         terminal.document("dataset", body)
         return exits.DONE
@@ -139,14 +139,21 @@ def _pairs(values: object) -> str:
     return ", ".join(f"{key}: {value}" for key, value in dict(values).items())  # type: ignore[call-overload]
 
 
+def _is_here(state: DatasetStatus) -> bool:
+    return state.checked is not None or state.freshness not in (Freshness.MISSING, Freshness.ERROR)
+
+
 def _on_disk(state: DatasetStatus) -> str:
-    if state.checked is None:
-        return "not fetched"
-    age = format_age(state.checked, datetime.now(UTC))
+    locked = "locked; " if state.is_locked else ""
+    if not _is_here(state):
+        return f"{locked}not fetched"
+    age = (
+        "" if state.checked is None else f", checked {format_age(state.checked, datetime.now(UTC))}"
+    )
     if state.error is not None:
-        return f"checked {age}; {state.error}"
+        return f"{age.removeprefix(', ')}; {state.error}"
     rest = changes(state)
-    size = f"{plural(state.files, 'file')}, {format_size(state.size)}, checked {age}"
+    size = f"{locked}{plural(state.files, 'file')}, {format_size(state.size)}{age}"
     return f"{size}; {rest}" if rest else size
 
 

@@ -1,5 +1,6 @@
 """The command diff, and how comparisons are shown: for a terminal, a program, a pull request."""
 
+import html
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,9 +11,9 @@ from cyclopts import Parameter
 from datacachalog import lockfile
 from datacachalog.catalog import load_catalog
 from datacachalog.cli import exits
-from datacachalog.cli.documents import Document
+from datacachalog.cli.documents import Document, error_document
 from datacachalog.cli.opening import complete_names
-from datacachalog.cli.options import DEFAULTS, AsOf, Here, Jobs, Json, Options
+from datacachalog.cli.options import DEFAULTS, Here, Jobs, Json, Options
 from datacachalog.cli.progress import watch
 from datacachalog.cli.streams import Terminal
 from datacachalog.cli.tables import Cell, Column, render
@@ -20,19 +21,28 @@ from datacachalog.cli.visible import visible
 from datacachalog.cli.words import UsageError
 from datacachalog.comparison import Change, Comparison, FileChange
 from datacachalog.locktext import Lock
+from datacachalog.model import RemoteObject
 from datacachalog.units import format_size
 
 _SIDES_HELP = (
     "`lock`, `latest`, `placed`, a time, a lock file, or `-` for one on standard input;"
     " else `lock`, or `placed` if there is none"
 )
+_MANY = 50
+"""Files shown of each dataset in Markdown, unless `--verbose`."""
+
 _SIGNS = {Change.ADDED: "+", Change.REMOVED: "-", Change.CHANGED: "~"}
 _STYLES = {Change.ADDED: "green", Change.REMOVED: "red", Change.CHANGED: "yellow"}
 
 
 def diff(
-    before: Annotated[str | None, Parameter(name="A", help=_SIDES_HELP)] = None,
-    after: Annotated[str | None, Parameter(name="B", help="The other side; else `latest`")] = None,
+    before: Annotated[
+        str | None, Parameter(name="A", help=_SIDES_HELP, allow_leading_hyphen=True)
+    ] = None,
+    after: Annotated[
+        str | None,
+        Parameter(name="B", help="The other side; else `latest`", allow_leading_hyphen=True),
+    ] = None,
     /,
     *,
     dataset: Annotated[
@@ -48,39 +58,66 @@ def diff(
     exit_code: Annotated[
         bool, Parameter(name="--exit-code", help="Exit with 3 if the sides differ")
     ] = False,
-    as_of: AsOf = None,
+    as_of: Annotated[
+        str | None,
+        Parameter(name="--as-of", metavar="TIME", help="The other side, in place of B: a time"),
+    ] = None,
     jobs: Jobs = None,
     json: Json = False,
     options: Options = DEFAULTS,
     terminal: Here,
 ) -> int:
-    """Show which files differ between two sides, and by how many bytes.
+    """Show which files differ between two sides.
 
-    dcl diff                          what moved since the lock
-    dcl diff 2026-01-01 2026-02-01    what happened in January
-    git show main:catalog.lock | dcl diff - lock
+    Files that were added, removed or changed, and their sizes, dataset by dataset:
+
+        dcl diff                          what moved since the lock
+        dcl diff 2026-01-01 2026-02-01    what happened in January
+        git show main:catalog.lock | dcl diff - lock
     """
     if json and markdown:
         raise UsageError("`--json` and `--markdown` exclude each other")
-    catalog = load_catalog(options.catalog)
     if after is not None and as_of is not None:
         raise UsageError("`--as-of` is the other side, and that is given already")
+    if before == after == "-":
+        raise UsageError("standard input can be only one of the sides")
+    catalog = load_catalog(options.catalog)
     old, new = _read(before), _read(after or as_of)
     with watch(terminal, len(dataset or catalog.datasets)) as report:
         found = catalog.diff(old, new, *dataset, jobs=jobs, report=report)
+    moved = [comparison for comparison in found if comparison.error is None]
     if json:
         terminal.document("diff", {"datasets": [comparison_document(c) for c in found]})
     elif markdown:
-        terminal.data(_markdown(found, has_files=not stat))
+        most = None if terminal.verbose else _MANY
+        terminal.data(_markdown(moved, most=0 if stat else most))
+    elif stat:
+        show_summaries(moved, terminal)
     else:
-        _show(found, terminal, has_files=not stat)
-    return exits.VERDICT if exit_code and found else exits.DONE
+        _show(moved, terminal)
+    is_known = show_failures(found, terminal)
+    if is_known and not found and not markdown:
+        terminal.note("no difference")
+    if not is_known:
+        return exits.FAILED
+    return exits.VERDICT if exit_code and moved else exits.DONE
 
 
 def _read(side: str | None) -> str | Lock | None:
-    if side != "-":
-        return side
-    return lockfile.decode(sys.stdin.buffer.read(), where="standard input")
+    if side == "-":
+        return lockfile.decode(sys.stdin.buffer.read(), where="standard input")
+    if side is not None and side.startswith("-"):
+        raise UsageError(f"`dcl diff` has no option '{side}'", hint="see `dcl diff --help`")
+    return side
+
+
+def show_failures(found: Iterable[Comparison], terminal: Terminal) -> bool:
+    """Say which datasets could not be compared, and why; return whether there were none."""
+    failed = [comparison for comparison in found if comparison.error is not None]
+    for comparison in failed:
+        hint = comparison.error.hint if comparison.error else None
+        terminal.error(f"{comparison.name}: {comparison.error}", hint)
+    return not failed
 
 
 def show_summaries(found: Iterable[Comparison], terminal: Terminal) -> None:
@@ -127,13 +164,7 @@ def _growth(count: int) -> str:
     return f"{sign}{format_size(abs(count))}"
 
 
-def _show(found: Sequence[Comparison], terminal: Terminal, *, has_files: bool) -> None:
-    if not found:
-        terminal.note("no difference")
-        return
-    if not has_files:
-        show_summaries(found, terminal)
-        return
+def _show(found: Iterable[Comparison], terminal: Terminal) -> None:
     for comparison in found:
         title = terminal.out.paint(visible(comparison.name), "bold")
         terminal.out.line(f"{title}: {summary(comparison)}")
@@ -152,15 +183,19 @@ def _file_row(change: FileChange) -> list[str | Cell]:
     return [
         Cell(_SIGNS[change.change], style),
         Cell(change.relpath, style),
-        format_size(change.before.size) if change.before else "",
-        format_size(change.after.size) if change.after else "",
+        _size(change.before),
+        _size(change.after),
     ]
 
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
+# --- for a pull request -------------------------------------------------------------
 
 
-def _markdown(found: Sequence[Comparison], *, has_files: bool) -> list[str]:
+def _markdown(found: Sequence[Comparison], *, most: int | None) -> list[str]:
+    """Return a table of datasets, then for each one a table of files that folds away.
+
+    At most `most` files of each (None: all of them): a comment has its limits.
+    """
     if not found:
         return ["No data changed."]
     lines = [
@@ -169,28 +204,51 @@ def _markdown(found: Sequence[Comparison], *, has_files: bool) -> list[str]:
     ]
     for comparison in found:
         counts = " | ".join(f"{comparison.count(change):,}" for change in Change)
-        lines.append(f"| {_plain(comparison.name)} | {counts} | {_growth(comparison.growth)} |")
-    if has_files:
+        lines.append(f"| {_code(comparison.name)} | {counts} | {_growth(comparison.growth)} |")
+    if most != 0:
         for comparison in found:
-            lines.extend(_markdown_files(comparison))
+            lines.extend(_markdown_files(comparison, most))
     return lines
 
 
-def _markdown_files(comparison: Comparison) -> list[str]:
-    head = f"<details><summary>{_plain(comparison.name)}: {summary(comparison)}</summary>"
+def _markdown_files(comparison: Comparison, most: int | None) -> list[str]:
+    # A line that begins with a tag is HTML to its end, not Markdown.
+    title = html.escape(f"{comparison.name}: {summary(comparison)}")
     rows = [
-        f"| {_SIGNS[c.change]} | {_plain(c.relpath)} |"
-        f" {format_size(c.before.size) if c.before else ''} |"
-        f" {format_size(c.after.size) if c.after else ''} |"
-        for c in comparison.changes
+        f"| {_SIGNS[c.change]} | {_code(c.relpath)} | {_size(c.before)} | {_size(c.after)} |"
+        for c in comparison.changes[:most]
     ]
-    table = ["| | file | before | after |", "| --- | --- | ---: | ---: |", *rows]
-    return ["", head, "", *table, "", "</details>"]
+    if hidden := len(comparison.changes) - len(rows):
+        rows.append(f"| | … and {hidden:,} more | | |")
+    return [
+        "",
+        f"<details><summary>{title}</summary>",
+        "",
+        "| | file | before | after |",
+        "| --- | --- | ---: | ---: |",
+        *rows,
+        "",
+        "</details>",
+    ]
 
 
-def _plain(text: str) -> str:
-    """Return a name or key so that Markdown shows it as it is."""
-    return _SPECIAL.sub(r"\\\1", visible(text))
+def _size(obj: RemoteObject | None) -> str:
+    return "" if obj is None else format_size(obj.size)
+
+
+def _code(text: str) -> str:
+    r"""Return a name or path as code, in which nothing is a mark, a link or a mention.
+
+    >>> print(_code("a|b"), _code("tick`s"))
+    `a\|b` ``tick`s``
+    """
+    text = visible(text).replace("|", "\\|")
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    pad = " " if {text[0], text[-1]} & {"`", " "} else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+# --- for a program ------------------------------------------------------------------
 
 
 def comparison_document(comparison: Comparison) -> Document:
@@ -200,6 +258,8 @@ def comparison_document(comparison: Comparison) -> Document:
         **{change.value: comparison.count(change) for change in Change},
         "same": comparison.same,
         "bytes": comparison.growth,
+        "download_bytes": comparison.download_bytes,
+        "error": error_document(comparison.error),
         "files": [_change_document(change) for change in comparison.changes],
     }
 

@@ -10,7 +10,7 @@ USAGE = 2
 """The command line, the catalog or the lock is wrong; nothing was done."""
 
 VERDICT = 3
-"""A check ran and its answer is no: `status --check`, `verify`."""
+"""A check ran and its answer is no: `status --check`, `lock --check`, `outdated`, `verify`, …"""
 
 INTERRUPTED = 130
 """Ctrl-C: 128 + SIGINT, as shells report it."""

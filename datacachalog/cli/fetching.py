@@ -31,7 +31,7 @@ from datacachalog.cli.options import (
 from datacachalog.cli.plans import show_plans
 from datacachalog.cli.progress import watch
 from datacachalog.cli.records import as_list, paths_document, report_document
-from datacachalog.cli.sentences import tell_run
+from datacachalog.cli.sentences import tell_lock, tell_run
 from datacachalog.cli.streams import Terminal
 from datacachalog.cli.words import UsageError
 from datacachalog.outcome import SyncReport
@@ -67,7 +67,7 @@ def sync(
         return _show_dry_run(result, terminal, json=json)
     if json:
         terminal.document("sync", report_document(result, dry_run=False))
-    return _close(result, terminal)
+    return _close(result, catalog.lock_file.name, terminal)
 
 
 def fetch(
@@ -112,7 +112,7 @@ def fetch(
         for found in paths.values():
             for path in found:
                 terminal.out.path(path)
-    return _close(result, terminal)
+    return _close(result, catalog.lock_file.name, terminal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +160,13 @@ def _show_dry_run(result: SyncReport, terminal: Terminal, *, json: bool) -> int:
     return exits.FAILED if result.errors else exits.DONE
 
 
-def _close(result: SyncReport, terminal: Terminal) -> int:
-    """Say what went wrong, and in one line what was done."""
+def _close(result: SyncReport, lock: str, terminal: Terminal) -> int:
+    """Say what went wrong, in one line what was done, and in one more what the lock got."""
     _show_errors(result, terminal)
     if result.outcomes:
         terminal.note(tell_run(result))
+    if news := tell_lock(result.lock_news):
+        terminal.note(f"{lock}: {news}")
     return exits.FAILED if result.errors else exits.DONE
 
 

@@ -1,19 +1,22 @@
 """Commands on the lock and on time: lock, outdated, versions."""
 
-from itertools import groupby
+from collections.abc import Iterator
+from itertools import groupby, islice
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
-from datacachalog.catalog import load_catalog
+from datacachalog.catalog import Catalog, load_catalog
 from datacachalog.cli import exits
-from datacachalog.cli.comparing import comparison_document, show_summaries
-from datacachalog.cli.documents import Document, instant
+from datacachalog.cli.comparing import comparison_document, show_failures, show_summaries
+from datacachalog.cli.documents import Document, error_document, instant
 from datacachalog.cli.options import DEFAULTS, AsOf, Here, Jobs, Json, Name, Names, Options
 from datacachalog.cli.progress import watch
 from datacachalog.cli.streams import Terminal
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import plural, visible
+from datacachalog.cli.words import UsageError
 from datacachalog.locking import LockReport
 from datacachalog.model import ObjectVersion
 from datacachalog.units import format_size
@@ -39,14 +42,17 @@ def lock(
     options: Options = DEFAULTS,
     terminal: Here,
 ) -> int:
-    """Write catalog.lock: exactly which files each dataset is.
+    """Write down exactly which files there are.
 
-    Keeps what is locked, adds what is missing, forgets what left the catalog. Downloads
-    nothing; `dcl sync` then fetches exactly those files and adds their hashes.
+    Makes catalog.lock: keeps what it has, adds what is missing, forgets what left the catalog.
+    Downloads nothing; `dcl sync` then fetches exactly those files and adds their hashes. Commit
+    it, and everyone gets the same bytes.
     """
+    if check and upgrade:
+        raise UsageError("`--check` and `--upgrade` exclude each other")
     catalog = load_catalog(options.catalog)
     if check:
-        return _tell_disagreements(catalog.check_lock(), terminal, json=json)
+        return _tell_disagreements(catalog, wanted=names, terminal=terminal, json=json)
     wanted = tuple(dict.fromkeys(names))
     with watch(terminal, len(wanted or catalog.datasets)) as report:
         result = catalog.lock(
@@ -55,22 +61,24 @@ def lock(
     if json:
         terminal.document("lock", _lock_document(result))
     else:
-        _tell_lock(result, catalog.lock_file.path.name, terminal)
+        _tell_lock(result, catalog.lock_file.name, terminal)
     for name, error in result.errors.items():
         terminal.error(f"{name}: {error}", error.hint)
     return exits.FAILED if result.errors else exits.DONE
 
 
-def _tell_disagreements(found: list[str], terminal: Terminal, *, json: bool) -> int:
+def _tell_disagreements(
+    catalog: Catalog, *, wanted: tuple[str, ...], terminal: Terminal, json: bool
+) -> int:
+    found = catalog.check_lock(*wanted)
     if json:
         terminal.document("lock_check", {"agrees": not found, "disagreements": found})
-    for sentence in found if not json else ():
-        terminal.error(sentence)
+    else:
+        terminal.data(visible(sentence) for sentence in found)
     if not found:
-        terminal.note("catalog and lock agree")
+        terminal.note(f"{catalog.lock_file.name} fits the catalog")
         return exits.DONE
-    if not json:
-        terminal.note("run `dcl lock`")
+    terminal.note(f"{catalog.lock_file.name} does not fit the catalog; run `dcl lock`")
     return exits.VERDICT
 
 
@@ -81,9 +89,10 @@ def _tell_lock(result: LockReport, file: str, terminal: Terminal) -> None:
         (len(result.moved), "moved"),
         (len(result.removed), "removed"),
         (len(result.kept), "kept"),
+        (len(result.errors), "failed"),
     ]
-    text = ", ".join(f"{count} {word}" for count, word in counts if count) or "nothing to lock"
-    verb = "written" if result.is_changed else "is up to date"
+    text = ", ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing to lock"
+    verb = "written" if result.is_changed else "is as it was"
     terminal.note(f"{file} {verb}: {text}")
 
 
@@ -94,6 +103,7 @@ def _lock_document(result: LockReport) -> Document:
         "kept": list(result.kept),
         "moved": [comparison_document(moved) for moved in result.moved],
         "removed": list(result.removed),
+        "errors": {name: error_document(error) for name, error in result.errors.items()},
     }
 
 
@@ -104,7 +114,7 @@ def outdated(
     options: Options = DEFAULTS,
     terminal: Here,
 ) -> int:
-    """Say which locked datasets would move.
+    """Say what moved since the lock.
 
     Compares the lock with what the sources hold now. Exits with 3 if `dcl lock --upgrade`
     would change something.
@@ -115,13 +125,17 @@ def outdated(
         found = catalog.outdated(*wanted, jobs=jobs, report=report)
     if json:
         terminal.document("outdated", {"datasets": [comparison_document(c) for c in found]})
-    else:
-        show_summaries(found, terminal)
-        if found:
-            terminal.note(f"{plural(len(found), 'dataset')} would move with `dcl lock --upgrade`")
-        else:
-            terminal.note("the lock is up to date")
-    return exits.VERDICT if found else exits.DONE
+    moved = [comparison for comparison in found if comparison.error is None]
+    if not json:
+        show_summaries(moved, terminal)
+    is_known = show_failures(found, terminal)
+    if moved:
+        terminal.note(f"{plural(len(moved), 'dataset')} would move with `dcl lock --upgrade`")
+    elif is_known:
+        terminal.note(f"nothing moved since {catalog.lock_file.name} was written")
+    if not is_known:
+        return exits.FAILED
+    return exits.VERDICT if moved else exits.DONE
 
 
 def versions(
@@ -129,7 +143,13 @@ def versions(
     /,
     *,
     limit: Annotated[
-        int, Parameter(name="--limit", metavar="N", help="Versions shown of each file; 0 for all")
+        int,
+        Parameter(
+            name="--limit",
+            metavar="N",
+            help="Versions shown of each file; 0 for all",
+            validator=Number(gte=0),
+        ),
     ] = 10,
     key: Annotated[
         str | None,
@@ -141,17 +161,21 @@ def versions(
     options: Options = DEFAULTS,
     terminal: Here,
 ) -> int:
-    """List what a dataset was, newest first.
+    """List what a dataset was, and when.
 
-    Each time can be pasted after `--as-of`.
+    Newest first. Each time can be pasted after `--as-of`.
     """
     catalog = load_catalog(options.catalog)
     found = catalog.versions(name, limit=limit or None, key=key, as_of=as_of)
     if json:
         body = {"dataset": name, "versions": [_version_document(version) for version in found]}
         terminal.document("versions", body)
+    elif found:
+        has_keys = not catalog.datasets[name].is_single
+        terminal.data(_version_lines(found, terminal, has_ids=ids, has_keys=has_keys))
     else:
-        _show_versions(found, terminal, has_ids=ids, has_keys=not catalog.datasets[name].is_single)
+        of = f" of '{key}'" if key is not None else ""
+        terminal.note(f"'{name}' has no versions{of}{f' as of {as_of}' if as_of else ''}")
     return exits.DONE
 
 
@@ -163,17 +187,17 @@ _COLUMNS = (
 )
 
 
-def _show_versions(
+def _version_lines(
     found: list[ObjectVersion], terminal: Terminal, *, has_ids: bool, has_keys: bool
-) -> None:
-    if not found:
-        terminal.note("there are no versions")
-        return
+) -> Iterator[str]:
+    """Return one table; where there may be many files, each one's name stands above its rows."""
+    rows = [_row(version, has_ids=has_ids) for version in found]
+    lines = iter(render(terminal.out, _COLUMNS, rows, indent=2 if has_keys else 0))
+    yield next(lines)
     for relpath, history in groupby(found, key=lambda version: version.relpath):
         if has_keys:
-            terminal.out.line(terminal.out.paint(visible(relpath), "bold"))
-        rows = [_row(version, has_ids=has_ids) for version in history]
-        terminal.data(render(terminal.out, _COLUMNS, rows, indent=2 if has_keys else 0))
+            yield terminal.out.paint(visible(relpath), "bold")
+        yield from islice(lines, len(list(history)))
 
 
 def _row(version: ObjectVersion, *, has_ids: bool) -> list[str | Cell]:

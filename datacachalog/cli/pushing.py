@@ -30,7 +30,8 @@ def push(
     was last fetched, nothing is uploaded; --force overrides that.
     """
     with watch(terminal, 1) as report:
-        result = load_catalog(options.catalog).push(name, file, force=force, report=report)
+        catalog = load_catalog(options.catalog)
+        result = catalog.push(name, file, force=force, report=report)
     obj = result.object
     if json:
         body = {
@@ -41,6 +42,7 @@ def push(
             "version_id": obj.version_id,
             "modified": instant(obj.modified),
             "unproven": result.unproven,
+            "locked": result.is_locked,
             "seconds": round(result.seconds, 3),
         }
         terminal.document("push", body)
@@ -48,6 +50,8 @@ def push(
         terminal.warn(result.unproven)
     took = format_duration(result.seconds)
     terminal.note(f"{name}: uploaded to {obj.uri} ({format_size(obj.size)} in {took})")
+    if result.is_locked:
+        terminal.note(f"{catalog.lock_file.name}: moved '{name}' to what was uploaded")
     return exits.DONE
 
 

@@ -17,6 +17,7 @@ def status_document(status: DatasetStatus) -> Document:
         "name": status.name,
         "status": status.freshness.value,
         "pin": status.pin,
+        "locked": status.is_locked,
         "files": status.files,
         "size": status.size,
         "changes": {
@@ -75,6 +76,11 @@ def report_document(report: SyncReport, *, dry_run: bool) -> Document:
         "dry_run": dry_run,
         "seconds": round(report.seconds, 3),
         "datasets": [outcome_document(o, with_plan=dry_run) for o in report.outcomes],
+        "lock": {
+            "added": list(report.lock_news.added),
+            "changed": list(report.lock_news.changed),
+            "hashed": list(report.lock_news.hashed),
+        },
     }
 
 

@@ -1,9 +1,10 @@
 """What happened, in a few words: the closing line and the line of one dataset."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from datacachalog.cli.visible import plural
 from datacachalog.events import DatasetFinished
+from datacachalog.locking import LockNews
 from datacachalog.outcome import Outcome, SyncReport
 from datacachalog.units import format_duration, format_size
 
@@ -42,6 +43,28 @@ def tell_run(report: SyncReport) -> str:
         size = sum(o.total_bytes for o in outcomes)
     took = format_duration(report.seconds)
     return f"{', '.join(counts) or 'nothing to do'} ({format_size(size)} in {took})"
+
+
+def tell_lock(news: LockNews) -> str:
+    """Return what a run put into the lock; empty if that was nothing.
+
+    >>> tell_lock(LockNews(added=("orders",), hashed=("a", "b")))
+    "added 'orders', filled in the hashes of 2 datasets"
+    """
+    parts = []
+    if news.added:
+        parts.append(f"added {_names(news.added)}")
+    if news.changed:
+        parts.append(f"replaced {_names(news.changed)}, changed in the catalog")
+    if news.hashed:
+        parts.append(f"filled in the hashes of {plural(len(news.hashed), 'dataset')}")
+    return ", ".join(parts)
+
+
+def _names(names: Sequence[str]) -> str:
+    if len(names) > 3:
+        return plural(len(names), "dataset")
+    return ", ".join(f"'{name}'" for name in names)
 
 
 def _counts(downloaded: int, linked: int, hits: int, dropped: int) -> list[str]:

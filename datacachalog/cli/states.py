@@ -16,7 +16,7 @@ _COLUMNS = (
     Column("FILES", rank=3, align_right=True),
     Column("SIZE", rank=3, align_right=True),
     Column("CHANGES", least=28, rank=1),
-    Column("AS OF", rank=2),
+    Column("PIN", rank=2),
     Column("CHECKED", rank=4),
 )
 
@@ -51,9 +51,14 @@ def _row(state: DatasetStatus, now: datetime) -> list[str | Cell]:
         f"{state.files:,}" if known else "",
         format_size(state.size) if known else "",
         changes(state) if known else "",
-        "" if state.pin == "latest" else state.pin,
+        _pin(state),
         "" if state.checked is None else format_age(state.checked, now),
     ]
+
+
+def _pin(state: DatasetStatus) -> str:
+    pins = ["locked"] if state.is_locked else []
+    return ", ".join(pins if state.pin == "latest" else [state.pin, *pins])
 
 
 def changes(state: DatasetStatus) -> str:

@@ -71,7 +71,7 @@ def fault(
     if (status >= 500 and status != 501) or code in _TRANSIENT or status in (408, 409):
         return SourceUnreachableError(f"the server failed with {status} ({detail}) at {uri}")
     if status in (401, 403) or code in _EXPIRED | _WRONG_KEYS:
-        return _denied(code, detail, uri, needs)
+        return _denied(code, detail, uri, needs or ("s3:GetObjectVersion" if version_id else ""))
     if status in (412, 416):
         return ObjectChangedError(f"{uri} changed since it was resolved")
     if status in (301, 307, 308):
@@ -92,7 +92,7 @@ def _not_found(code: str, uri: str, version_id: str | None) -> ObjectNotFoundErr
         return ObjectNotFoundError(
             f"version {version_id} of {uri} is gone",
             hint="a lifecycle rule of the bucket has probably deleted it; "
-            "`dcl lock --upgrade` moves to what is there now",
+            "`dcl versions` shows what is left",
         )
     return ObjectNotFoundError(f"there is no object at {uri}")
 
