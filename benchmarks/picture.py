@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
+from benchmarks.peers import NAMES
 from benchmarks.report import Result, Row
 from benchmarks.scenarios import OURS
 
@@ -24,8 +25,8 @@ _STYLE = """
 
 
 def draw(rows: Sequence[Row]) -> str:
-    """Return an SVG with the rows in which others take part, shortest time first."""
-    shown = [row for row in rows if row.best is not None and row.ours.runs]
+    """Return an SVG with the rows in which peers take part, shortest time first."""
+    shown = [row for row in rows if _has_peers(row) and row.ours.runs]
     pieces: list[str] = []
     top = 8
     for row in shown:
@@ -43,6 +44,10 @@ def draw(rows: Sequence[Row]) -> str:
         f'width="{_WIDTH}" height="{top}" role="img" aria-label="Benchmark results">\n'
         f"<style>{_STYLE}</style>\n{body}\n</svg>\n"
     )
+
+
+def _has_peers(row: Row) -> bool:
+    return any(result.name in NAMES and result.runs for result in row.results)
 
 
 def _bar(result: Result, top: int, longest: float) -> list[str]:
