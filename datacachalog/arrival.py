@@ -83,6 +83,7 @@ class Arrival:
         self._left = len(self._spans)
         self._inside = 0
         self._is_over = False
+        self._is_stored = False
         self._error: BaseException | None = None
         self._landed = [False] * len(self._spans)
         self._hashed = 0  # spans hashed so far, in order
@@ -258,7 +259,7 @@ class Arrival:
             raise no_room(exc, temp) from exc
         self._arrived(self._hashes.blake3)
         with self._mutex:
-            self._is_over = True
+            self._is_over = self._is_stored = True
 
     def _clean_up(self) -> None:
         """Close and remove what is left, and say that it is over; harmless if repeated."""
@@ -270,10 +271,11 @@ class Arrival:
         try:
             self._close()
         finally:
-            files.remove(temp)
+            if not self._is_stored:
+                files.remove(temp)
             self._run.temps.discard(temp)
             error = self._error if isinstance(self._error, DatacachalogError) else None
-            if error is not None or not self._left:
+            if error is not None or self._is_stored:
                 self._run.report(events.TransferFinished(self._dataset, self.object, error))
 
     def _close(self) -> None:

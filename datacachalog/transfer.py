@@ -167,40 +167,41 @@ class Transfer:
                 f"'{obj.uri}' is not in the cache, and `--offline` fetches nothing",
                 hint="run the command once with the network",
             )
+        fingerprint = obj.fingerprint(self.disk.endpoint)
         return Arrival(
             obj,
-            obj.fingerprint(self.disk.endpoint),
+            fingerprint,
             dataset=self.dataset,
             storage=self.storage,
             store=self.disk.store,
             run=self.run,
             demanded=self.demand(obj),
-            arrived=partial(self._note, obj, downloaded=True),
+            arrived=partial(self._note, obj, self.disk.store.path(fingerprint), downloaded=True),
         )
 
-    def _note(self, obj: RemoteObject, blake3: str, *, downloaded: bool) -> None:
-        path = self.disk.store.path(obj.fingerprint(self.disk.endpoint))
+    def _note(self, obj: RemoteObject, path: str, blake3: str, *, downloaded: bool) -> None:
         self._stored[obj.uri] = Stored(path, blake3, downloaded)
 
     def _vouch(self, obj: RemoteObject) -> None:
         """Check an object which lies in the store already; fetch it afresh if it is not right."""
-        fingerprint = obj.fingerprint(self.disk.endpoint)
+        store, fingerprint = self.disk.store, obj.fingerprint(self.disk.endpoint)
+        path = store.path(fingerprint)
         known = self.before.find(obj.relpath)
         is_known = known is not None and known.blake3 and known.object.is_same_as(obj)
         hashes = Hashes(self.demand(obj), known=known.blake3 if known and is_known else None)
         try:
-            if not self.disk.is_stored(obj):
-                raise FileNotFoundError(fingerprint)
             if hashes.must_read:
-                hashes.read(self.disk.store.path(fingerprint))
+                hashes.read(path)
             hashes.check(obj)
+            # Looked at last: what is written to it from now on shows.
+            if not store.use(fingerprint, size=obj.size, mtime_ns=obj.mtime_ns):
+                raise FileNotFoundError(path)
         except OSError:  # a wrong checksum is one, too
             arrival = self._arrival(obj)
-            self.disk.store.discard(fingerprint)
+            store.discard(fingerprint)
             arrival.fetch()
-            return
-        self.disk.store.touch(fingerprint)
-        self._note(obj, hashes.blake3, downloaded=False)
+        else:
+            self._note(obj, path, hashes.blake3, downloaded=False)
 
     # --- into place -------------------------------------------------------------
 

@@ -28,9 +28,9 @@ class Disk:
     store: Store
     endpoint: str
     owns_folder: bool = True
-    _accepted: str | None = None
-    _stored: dict[tuple[int, int], list[str]] | None = field(default=None, repr=False)
-    _blockers: dict[str, str | None] = field(default_factory=dict, repr=False)
+    _accepted: str | None = field(default=None, init=False)
+    _stored: dict[tuple[int, int], list[str]] | None = field(default=None, init=False, repr=False)
+    _blockers: dict[str, str | None] = field(default_factory=dict, init=False, repr=False)
 
     def look(self, relpath: str) -> FileStat | None:
         """Return what lies at `relpath` in the dataset's folder, or None."""

@@ -1,6 +1,6 @@
 """Making room in the store: the least recently used objects go first.
 
-An object's access time says when it was last used; `Store.touch` sets it whatever the
+An object's access time says when it was last used; `Store.use` sets it whatever the
 file system's mount options are. Removing an object never removes a file in `data/`.
 """
 

@@ -9,9 +9,9 @@ before it is replaced. Knows paths and stats; knows nothing of states or storage
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -107,7 +107,7 @@ class Folder:
         try:
             return files.look(path)
         except OSError as exc:
-            raise _trouble(path, exc, "looked at") from exc
+            raise _explained(exc, path, "looked at") from exc
 
     def blocker(self, relpath: str) -> str | None:
         """Return the relpath of what stands where `relpath` needs a folder, or None."""
@@ -141,7 +141,7 @@ class Folder:
         `SourceVanishedError` if `source` is no more.
         """
         target = self.path(relpath)
-        with _explained(target):
+        try:
             found = files.look(target) if over is None else None
             if found is not None and found.size >= 0:
                 if not files.have_same_bytes(source, target):
@@ -151,6 +151,10 @@ class Folder:
             elif over is None and self._has_linked and self._kinds[0] is LinkKind.HARDLINK:
                 return Staged(source, relpath, over, mtime_ns)
             return Staged(source, relpath, over, mtime_ns, self._make_temp(source, mtime_ns))
+        except DatacachalogError:
+            raise
+        except OSError as exc:
+            raise _explained(exc, target) from exc
 
     def publish(self, staged: Staged) -> FileStat:
         """Bring a staged file to its place and return its stat.
@@ -159,7 +163,7 @@ class Folder:
         the same bytes already (another run was first).
         """
         target = self.path(staged.relpath)
-        with _explained(target):
+        try:
             if staged.is_there:
                 os.chmod(target, self._mode)
             elif staged.temp is not None:
@@ -167,6 +171,10 @@ class Folder:
             elif not self._link_new(staged, target):
                 self._move(self._make_temp(staged.source, staged.mtime_ns), target, staged)
             return self._placed(target)
+        except DatacachalogError:
+            raise
+        except OSError as exc:
+            raise _explained(exc, target) from exc
 
     def discard(self, staged: Staged) -> None:
         """Remove what a staged file needed, if it is not published yet."""
@@ -181,11 +189,15 @@ class Folder:
         Folders left empty go too, up to `root`.
         """
         target = self.path(relpath)
-        with _explained(target):
+        try:
             found = files.look(target)
             if found is None or (found.size, found.mtime_ns) != (size, mtime_ns):
                 return False
             removed = files.remove(target)
+        except DatacachalogError:
+            raise
+        except OSError as exc:
+            raise _explained(exc, target, "removed") from exc
         self.prune(relpath)
         return removed
 
@@ -381,17 +393,8 @@ def _conflict(target: str) -> LocalFileConflictError:
     )
 
 
-@contextmanager
-def _explained(path: str) -> Iterator[None]:
-    try:
-        yield
-    except DatacachalogError:
-        raise
-    except OSError as exc:
-        raise _trouble(path, exc) from exc
-
-
-def _trouble(path: str, exc: OSError, what: str = "put in place") -> CacheError:
+def _explained(exc: OSError, path: str, what: str = "put in place") -> CacheError:
+    """Return the error as ours, with the path and a hint."""
     hints = {
         errno.ENOSPC: "make room, then run the command again",
         errno.EDQUOT: "make room, then run the command again",

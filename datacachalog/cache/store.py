@@ -128,12 +128,15 @@ class Store:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             os.replace(temp, path)
 
-    def touch(self, fingerprint: str) -> None:
-        """Note that the object was used now (its access time), for eviction."""
-        path = self.path(fingerprint)
+    def use(self, fingerprint: str, *, size: int, mtime_ns: int) -> bool:
+        """Tell whether the object is there and untouched; if so, note its use, for eviction."""
+        found = self.find(fingerprint, size=size, mtime_ns=mtime_ns)
+        if found is None:
+            return False
         with suppress(OSError):
             # The modification time as it is, not as it should be: it tells of tampering.
-            os.utime(path, ns=(time.time_ns(), os.stat(path).st_mtime_ns))
+            os.utime(self.path(fingerprint), ns=(time.time_ns(), found.mtime_ns))
+        return True
 
     def discard(self, fingerprint: str) -> bool:
         """Remove the object; return whether there was one. Links to it live on."""

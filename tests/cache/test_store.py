@@ -120,21 +120,28 @@ def test_an_object_that_is_fetched_again_replaces_a_spoilt_one(store: Store) -> 
     assert store.find(FINGERPRINT, size=3, mtime_ns=MTIME) is not None
 
 
-def test_use_is_noted_without_touching_the_modification_time(store: Store) -> None:
-    """Or a written-to object would look valid again."""
+def test_use_is_noted_in_the_access_time(store: Store) -> None:
+    """Whatever the file system's mount options are; the modification time stays."""
+    path = put(store, b"abc")
+    os.utime(path, ns=(0, MTIME))
+
+    assert store.use(FINGERPRINT, size=3, mtime_ns=MTIME)
+    assert path.stat().st_atime_ns > MTIME
+    assert path.stat().st_mtime_ns == MTIME
+
+
+def test_a_spoilt_object_is_not_made_to_look_valid_by_using_it(store: Store) -> None:
+    """Its modification time is what tells."""
     path = put(store, b"abc")
     os.utime(path, ns=(0, MTIME + 5))
-    store.touch(FINGERPRINT)
-    st = path.stat()
 
-    assert st.st_mtime_ns == MTIME + 5
-    assert st.st_atime_ns > MTIME
+    assert not store.use(FINGERPRINT, size=3, mtime_ns=MTIME)
+    assert path.stat().st_mtime_ns == MTIME + 5
 
 
 def test_using_what_is_gone_is_harmless(store: Store) -> None:
     """Another run may have evicted it."""
-    store.touch(FINGERPRINT)
-
+    assert not store.use(FINGERPRINT, size=3, mtime_ns=MTIME)
     assert not store.discard(FINGERPRINT)
 
 
