@@ -90,6 +90,7 @@ def slug(pin: Pin) -> str:
             if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", version_id):
                 return f"v~{digest[:32]}"
             # Some file systems take `A` for `a`.
-            return f"v-{version_id}{'' if version_id.islower() else f'~{digest[:8]}'}"
+            is_plain = version_id == version_id.lower()
+            return f"v-{version_id}" if is_plain else f"v-{version_id}~{digest[:8]}"
         case _:
             return str(pin)

@@ -61,8 +61,9 @@ class MemoryStorage:
     """Objects, their history, and faults, in memory. Thread-safe.
 
     `keeps_history=False` makes an unversioned bucket: old bytes are gone, `versions`
-    raises. Times: each write is one second after the last, unless `at` says otherwise.
-    `chunk` is the size of the buffers that `read` gives.
+    raises. `is_suspended` makes what is written `null`, in the place of an older `null`.
+    Times: each write is one second after the last, unless `at` says otherwise. `chunk` is
+    the size of the buffers that `read` gives.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class MemoryStorage:
         self.calls: list[Call] = []
         self.clock = start
         self.keeps_history = keeps_history
+        self.is_suspended = False
         self.chunk = chunk
         self._endpoint = endpoint
         self._history: dict[str, list[RemoteObject | DeleteMarker]] = {}
@@ -99,7 +101,7 @@ class MemoryStorage:
             )
             if not self.keeps_history:
                 self._history[uri] = []
-            self._history.setdefault(uri, []).insert(0, obj)
+            self._add(uri, obj)
             self._bytes[uri, obj.version_id] = data
             return obj
 
@@ -110,7 +112,7 @@ class MemoryStorage:
                 self._history.pop(uri, None)
                 return
             marker = DeleteMarker(uri, _base_name(uri), self._tick(at), self._new_version())
-            self._history.setdefault(uri, []).insert(0, marker)
+            self._add(uri, marker)
 
     def expire(self, uri: str, version_id: str | None) -> None:
         """Remove one version for good, as a lifecycle rule does."""
@@ -227,7 +229,17 @@ class MemoryStorage:
 
     def _new_version(self) -> str | None:
         self._count += 1
+        if self.is_suspended:
+            return "null"
         return f"v{self._count:06d}" if self.keeps_history else None
+
+    def _add(self, uri: str, entry: RemoteObject | DeleteMarker) -> None:
+        others = [
+            old
+            for old in self._history.get(uri, ())
+            if old.version_id != "null" or entry.version_id != "null"
+        ]
+        self._history[uri] = [entry, *others]
 
     def _enter(
         self, verb: str, uri: str, start: int | None = None, stop: int | None = None
