@@ -210,7 +210,7 @@ class Catalog:
         lines: list[Line] = []
         outcomes = self._each(chosen, ask, fetch_one, _failed, lock=lock, lines=lines)
         self._learn(lock, lines)
-        _raise_errors({o.name: o.error for o in outcomes if o.error is not None})
+        _raise_errors({o.name: o.error for o in outcomes if o.error is not None}, chosen)
         return {outcome.name: paths[outcome.name] for outcome in outcomes}
 
     def sync(
@@ -247,7 +247,7 @@ class Catalog:
         news = self._learn(lock, lines)
         result = SyncReport(tuple(outcomes), time.monotonic() - began, news)
         if check:
-            _raise_errors(result.errors)
+            _raise_errors(result.errors, chosen)
         return result
 
     def path(self, name: str) -> OneOrMany:
@@ -730,14 +730,16 @@ def _unknown_status(name: str, error: DatacachalogError) -> DatasetStatus:
     return DatasetStatus(name, Freshness.ERROR, "", error=error)
 
 
-def _raise_errors(errors: dict[str, DatacachalogError]) -> None:
+def _raise_errors(errors: Mapping[str, DatacachalogError], asked: Sequence[str]) -> None:
+    """Raise what failed: its own error, if that is all that was asked for."""
     if not errors:
         return
-    if len(errors) == 1:
-        raise next(iter(errors.values()))
     name, first = next(iter(errors.items()))
+    if len(asked) == 1:
+        raise first
+    count = "1 dataset" if len(errors) == 1 else f"{len(errors)} datasets"
     raise PartialFailureError(
-        f"{len(errors)} datasets failed, the others are done; '{name}': {first}",
-        errors,
+        f"{count} failed, the others are done; '{name}': {first}",
+        dict(errors),
         hint="`error.errors` has each dataset's own",
     )

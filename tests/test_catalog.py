@@ -162,6 +162,16 @@ def test_one_failing_dataset_does_not_stop_the_others(project: Project) -> None:
     assert str(caught.value) == "2 datasets failed, the others are done; 'd1': no"
 
 
+def test_one_failure_of_several_datasets_is_a_partial_one(project: Project) -> None:
+    """So that a caller catches the same whatever the number."""
+    put_many(project, 2)
+    project.storage.fail("scan", AccessDeniedError("no"), match="d1/", times=9)
+    with pytest.raises(PartialFailureError) as caught:
+        project.catalog(*many(2)).fetch_all()
+
+    assert str(caught.value) == "1 dataset failed, the others are done; 'd1': no"
+
+
 def test_the_only_dataset_s_failure_is_its_own(project: Project) -> None:
     """With the class that says why."""
     with pytest.raises(FileNotFoundError):
