@@ -7,9 +7,9 @@ without a network. Nothing half-valid leaves: either a `LoadedCatalog`, or one
 
 import gc
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -37,7 +37,7 @@ from datacachalog.spec import (
     ItemsError,
     StorageSettings,
     check_name,
-    claim,
+    claim_text,
 )
 from datacachalog.suggest import did_you_mean
 from datacachalog.units import parse_pin
@@ -72,16 +72,25 @@ class LoadedCatalog:
         return self.path.stem
 
 
-def load(path: Path, *, environ: Mapping[str, str]) -> LoadedCatalog:
+def read_bytes(path: Path) -> bytes:
+    """Return what a catalog file holds, or as much of it as shows that it is too large."""
+    with open(path, "rb") as file:
+        return file.read(document.MAX_BYTES + 1)
+
+
+def load(
+    path: Path, *, environ: Mapping[str, str], read: Callable[[Path], bytes] = read_bytes
+) -> LoadedCatalog:
     """Return the catalog at `path`, with what it includes.
 
+    It depends on nothing but what `environ` says and `read` returns, and on what `~` means.
     Raises `CatalogNotFoundError`, or `InvalidCatalogError` with all problems at once.
     """
     # The cyclic collector would walk tens of thousands of fresh values, over and over.
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        return _Loading(Path(os.path.abspath(path)), environ).run()
+        return _Loading(Path(os.path.abspath(path)), environ, read).run()
     finally:
         if was_enabled:
             gc.enable()
@@ -92,6 +101,7 @@ class _File:
     """One catalog file as read; `shown` is how problems name it."""
 
     path: Path
+    folder: Path
     shown: str
     table: Table
     defaults: dict[str, object] = field(default_factory=dict)
@@ -105,9 +115,12 @@ class _File:
 class _Loading:
     """One run of `load`: gathers files, then values, and problems all along."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, path: Path, environ: Mapping[str, str], read: Callable[[Path], bytes]
+    ) -> None:
         self._path = path
         self._environ = environ
+        self._read = read
         self._problems: list[Problem] = []
         self._unresolved: set[tuple[str, Place | None]] = set()
         self._warnings: list[str] = []
@@ -145,7 +158,7 @@ class _Loading:
 
     def _read_files(self) -> None:
         try:
-            data = _read_bytes(self._path)
+            data = self._read(self._path)
         except OSError as exc:
             raise _unreadable(self._path, exc) from exc
         self._read_file(self._path, data, trail=())
@@ -163,7 +176,7 @@ class _Loading:
         if not isinstance(read.value, Table):
             self._add(name, *_not_a_catalog(read.value))
             return
-        file = _File(path, name, read.value)
+        file = _File(path, path.parent, name, read.value)
         if not self._is_known_version(file):
             return
         self._files.append(file)
@@ -182,7 +195,7 @@ class _Loading:
             )
         elif all(known.path != included for known in self._files):
             try:
-                data = _read_bytes(included)
+                data = self._read(included)
             except OSError as exc:
                 error = _unreadable(included, exc)
                 self._add(file.shown, error.message, place, "paths are relative to this file")
@@ -208,7 +221,7 @@ class _Loading:
                     "write a path relative to this file: `shared/common.yaml`",
                 )
             else:
-                yield place, Path(os.path.abspath(file.path.parent / item))
+                yield place, Path(os.path.abspath(file.folder / item))
 
     def _is_known_version(self, file: _File) -> bool:
         version = file.table.get("version", FORMAT_VERSION)
@@ -308,7 +321,7 @@ class _Loading:
                 StorageSettings, settings or Table(), file, f"in the storage {name!r}"
             )
             if read and read.ca_bundle:
-                bundle = os.path.join(file.path.parent, os.path.expanduser(read.ca_bundle))
+                bundle = os.path.join(file.folder, os.path.expanduser(read.ca_bundle))
                 read = read.model_copy(update={"ca_bundle": os.path.normpath(bundle)})
             storages[name] = read
         return storages
@@ -362,7 +375,7 @@ class _Loading:
             self._check_storage(file, own, storages)
             dataset = self._dataset(main, file, name, own, place)
             if dataset is not None:
-                datasets[name] = dataset.with_resolved_paths(file.path.parent)
+                datasets[name] = dataset.with_resolved_paths(file.folder)
         return datasets, places
 
     def _dataset(
@@ -397,18 +410,18 @@ class _Loading:
         places: Mapping[str, tuple[_File, Place]],
     ) -> None:
         """Refuse datasets of which one would stand on, or inside, the other's files."""
-        claims: list[tuple[tuple[str, ...], PurePosixPath, str]] = []
+        claims: list[tuple[list[str], str, str]] = []
         for name, dataset in datasets.items():
             file, place = places[name]
             try:
-                path = claim(dataset, data)
+                path = claim_text(dataset, data)
             except FieldError as exc:
                 self._add(file.shown, exc.message, place, exc.hint)
             else:
                 # Some file systems do not tell upper from lower case.
-                claims.append((tuple(str(path).casefold().split("/")), path, name))
+                claims.append((path.casefold().split("/"), path, name))
         order = {name: index for index, name in enumerate(datasets)}
-        above: list[tuple[tuple[str, ...], PurePosixPath, str]] = []
+        above: list[tuple[list[str], str, str]] = []
         for parts, path, name in sorted(claims, key=lambda c: (c[0], order[c[2]])):
             while above and parts[: len(above[-1][0])] != above[-1][0]:
                 above.pop()
@@ -512,10 +525,10 @@ def _unknown(key: str, model: type[BaseModel], where: str) -> tuple[str, str | N
     return message, hint
 
 
-def _collision(outer: str, outer_path: PurePosixPath, name: str, path: PurePosixPath) -> str:
+def _collision(outer: str, outer_path: str, name: str, path: str) -> str:
     if path == outer_path:
         return f"the datasets {outer!r} and {name!r} would both land on {path}"
-    if len(path.parts) == len(outer_path.parts):
+    if path.count("/") == outer_path.count("/"):
         return (
             f"the datasets {outer!r} and {name!r} would land on {outer_path} and {path}, "
             "which differ only in case"
@@ -564,11 +577,6 @@ def _not_a_catalog(value: object) -> tuple[str, Place, str]:
 def _parse(path: Path, data: bytes) -> document.Document:
     text = document.decode(data)
     return document.read_toml(text) if path.suffix == ".toml" else document.read_yaml(text)
-
-
-def _read_bytes(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(document.MAX_BYTES + 1)
 
 
 def _unreadable(path: Path, exc: OSError) -> CatalogNotFoundError:

@@ -1,7 +1,6 @@
 """The nearest known word to one that is not known: what stands behind every "did you mean"."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -10,6 +9,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     >>> nearest("slaes", ["orders", "sales"])
     'sales'
     """
+    from difflib import get_close_matches  # only who misspells a word waits for it
+
     by_folded = {candidate.casefold(): candidate for candidate in known}
     close = get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
     return by_folded[close[0]] if close else None

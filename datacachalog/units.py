@@ -6,7 +6,6 @@ hint that can be typed.
 """
 
 import re
-from calendar import monthrange
 from datetime import UTC, date, datetime, timedelta, timezone
 from functools import lru_cache
 
@@ -264,7 +263,7 @@ def _end_of_unit(match: re.Match[str], text: str) -> datetime:
     year = int(match["year"])
     month = int(match["month"] or 12)
     try:
-        day = int(match["day"] or monthrange(year, month)[1])
+        day = int(match["day"] or _last_day(year, month))
         return datetime(
             year,
             month,
@@ -279,6 +278,12 @@ def _end_of_unit(match: re.Match[str], text: str) -> datetime:
         raise InvalidPinError(
             f"{text!r} is not an instant: {_reason(exc)}", hint=_INSTANT_HINT
         ) from None
+
+
+def _last_day(year: int, month: int) -> int:
+    from calendar import monthrange  # it loads `locale`, and few pins name a month
+
+    return monthrange(year, month)[1]
 
 
 def _zone(text: str) -> timezone:

@@ -15,6 +15,7 @@ from datacachalog.spec import (
     FieldError,
     StorageSettings,
     claim,
+    claim_text,
     landing,
     parse_checksum,
 )
@@ -268,6 +269,19 @@ def test_what_cannot_be_mirrored_asks_for_a_path(source: str | list[str]) -> Non
         landing(dataset, DataSettings(layout="source"))
 
     assert caught.value.hint == "add `path: data/x`"
+
+
+@pytest.mark.parametrize("folder", [".", "data", "a/b"])
+@pytest.mark.parametrize("layout", ["name", "source"])
+@pytest.mark.parametrize(
+    "source", ["s3://l/b.csv", "s3://l/a/b.csv", "s3://l/*.csv", "s3://l/a/.", "in/b.csv"]
+)
+def test_a_claim_as_text_is_the_path_written_out(folder: str, layout: str, source: str) -> None:
+    """So that texts are equal where paths are."""
+    dataset = Dataset(name="x", source=source)
+    data = DataSettings.model_validate({"dir": folder, "layout": layout})
+
+    assert claim_text(dataset, data) == str(claim(dataset, data))
 
 
 def test_a_single_object_claims_its_file_only() -> None:

@@ -5,7 +5,6 @@ nothing else in the command line catches what it cannot handle.
 """
 
 import os
-import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
@@ -65,6 +64,8 @@ def _answer(argv: Sequence[str], terminal: Terminal) -> int:
         return _complain_of_system(exc, terminal)
     except Exception as exc:  # noqa: BLE001  # the door: a defect must not look like a crash
         if terminal.verbose:
+            import traceback
+
             terminal.err.write(traceback.format_exc())
         terminal.error(f"internal error: {type(exc).__name__}: {exc}", _REPORT_AT)
         return exits.FAILED

@@ -7,8 +7,6 @@ made harmless here, so a caller passes names and keys as they are.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rich.cells import cell_len, set_cell_size
-
 from datacachalog.cli.streams import Stream
 from datacachalog.cli.visible import visible
 
@@ -63,7 +61,12 @@ def render(
 
 def cells_of(text: str) -> int:
     """Return how many cells of a terminal `text` takes; it must be `visible`."""
-    return len(text) if text.isascii() else cell_len(text)
+    if text.isascii():
+        return len(text)
+    # Loaded for the first text that needs it: most tables have none.
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def _visible_cell(value: str | Cell) -> Cell:
@@ -129,14 +132,22 @@ def cut(text: str, width: int, *, in_middle: bool = False) -> str:
     if width <= 1:
         return "…"[:width]
     if not in_middle:
-        return set_cell_size(text, width - 1).rstrip(" ") + "…"
+        return _head(text, width - 1).rstrip(" ") + "…"
     head = width // 2
-    front = set_cell_size(text, head).rstrip(" ")
+    front = _head(text, head).rstrip(" ")
     return f"{front}…{_tail(text, width - 1 - head)}"
+
+
+def _head(text: str, width: int) -> str:
+    if text.isascii():
+        return text[:width]
+    from rich.cells import set_cell_size
+
+    return set_cell_size(text, width)
 
 
 def _tail(text: str, width: int) -> str:
     start = len(text)
-    while start and cell_len(text[start - 1 :]) <= width:
+    while start and cells_of(text[start - 1 :]) <= width:
         start -= 1
     return text[start:]
