@@ -300,7 +300,7 @@ class Line:
     def _compare(self) -> tuple[Record, Plan]:
         record = self.recall()
         todo = self.plan(self.resolve(record.state), record)
-        self._announce(todo)
+        self._report(todo)
         return record, todo
 
     def _is_done(self, record: Record, todo: Plan) -> bool:
@@ -392,6 +392,7 @@ class Line:
                 # Another spelling of the same files: only the head changes.
                 self.states.write(self.key, fresh)
         self.hold.note(resolution, state.files)
+        self.disk.sweep()
         return self._outcome(todo, None)
 
     def _state(self, resolution: Resolution, placed: PlacedFiles) -> State:
@@ -493,7 +494,7 @@ class Line:
 
     # --- what is said -------------------------------------------------------------
 
-    def _announce(self, todo: Plan) -> None:
+    def _report(self, todo: Plan) -> None:
         self.run.report(
             events.Planned(
                 self.dataset.name,

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import datacachalog.arrival
-from datacachalog.spec import CacheSettings
+from datacachalog.catalog import Catalog
+from datacachalog.spec import CacheSettings, Dataset
 from tests.projects import Project, contents, orders
 
 CHANGING = (
@@ -151,12 +152,59 @@ class Scenario:
         return [*wrongs, *(f"debris: {name}" for name in project.debris())]
 
 
-def main(base: str, first: str, moved: str, link: str, path: str, start: str, step: str) -> None:
-    """Run one scenario with deaths at calls `start`, `start + step`, ... to its end."""
+class Push:
+    """A push to kill: from a file of the user's, to a local source."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.source = base / "source" / "one.csv"
+        self.own = base / "new.csv"
+
+    def wrongs_after_death_at(self, n: int) -> list[str] | None:
+        """Return what is wrong after a death at call n and a sync; None if nobody died."""
+        shutil.rmtree(self.base, ignore_errors=True)
+        self.source.parent.mkdir(parents=True)
+        self.source.write_bytes(b"old")
+        os.utime(self.source, (5, 5))
+        self.own.write_bytes(b"new bytes")
+        assert _in_child(lambda: self._catalog().sync()) == 0
+
+        def doomed() -> None:
+            _die_at(n)
+            self._catalog().push("one", self.own)
+
+        status = _in_child(doomed)
+        if not os.WIFSIGNALED(status):
+            return None if status == 0 else ["the push failed by itself"]
+        now = self.source.read_bytes()
+        wrongs = [] if now in (b"old", b"new bytes") else ["the source is torn"]
+        if _in_child(lambda: self._catalog().sync()) != 0:
+            return [*wrongs, "the repair failed"]
+        if contents(self.base / "data") != {"one/one.csv": now}:
+            wrongs.append("the folder is not exact")
+        if self.own.read_bytes() != b"new bytes":
+            wrongs.append("the user's file changed")
+        left = (*(self.base / "cache" / "v1" / "tmp").iterdir(), *self.base.rglob("*.coming"))
+        return [*wrongs, *(f"debris: {path}" for path in left)]
+
+    def _catalog(self) -> Catalog:
+        dataset = Dataset(name="one", source=f"file://{self.source}", push=True)
+        return Catalog([dataset], root=self.base, cache_dir=self.base / "cache")
+
+
+def main(base: str, kind: str, start: str, step: str) -> None:
+    """Run one kind of death at calls `start`, `start + step`, ... to its end.
+
+    `kind` is `push`, or a sync as `first,moved,link,path`, such as `0,1,copy,0`.
+    """
     datacachalog.arrival.RANGE = 2048  # so that `big` comes in ranges
-    scenario = Scenario(
-        Path(base, "kill"), first=first == "1", moved=moved == "1", link=link, path=path == "1"
-    )
+    folder = Path(base, "kill")
+    scenario: Scenario | Push = Push(folder)
+    if kind != "push":
+        first, moved, link, path = kind.split(",")
+        scenario = Scenario(
+            folder, first=first == "1", moved=moved == "1", link=link, path=path == "1"
+        )
     wrong: dict[int, list[str]] = {}
     deaths = 0
     for n in itertools.count(int(start), int(step)):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from datacachalog import events
+from datacachalog.cache import files
 from datacachalog.errors import (
     CacheError,
     ChecksumMismatchError,
@@ -62,6 +63,20 @@ def test_a_second_sync_asks_once_and_touches_nothing(project: Project) -> None:
     assert (outcome.hits, outcome.downloaded, outcome.linked) == (50, 0, 0)
     assert (touched(project.data), touched(project.cache)) == (data, cache)
     assert project.state_file().stat().st_ino == state.st_ino
+
+
+def test_a_sync_with_nothing_to_do_sweeps_what_a_killed_run_left(project: Project) -> None:
+    """Also if the source went back to what is in place."""
+    project.put("orders/a", b"1")
+    project.catalog().sync()
+    dead = files.temp_name().replace(f"-{os.getpid()}-", "-999999999-")
+    staging = project.data / "orders" / ".dcl-tmp"
+    staging.mkdir()
+    (staging / dead).touch()
+    (project.cache / "v1" / "tmp" / dead).touch()
+    project.catalog().sync()
+
+    assert project.debris() == []
 
 
 def test_a_cold_sync_asks_once_and_reads_each_object_once(project: Project) -> None:

@@ -60,6 +60,11 @@ class Disk:
         fingerprint = obj.fingerprint(self.endpoint)
         return self.store.find(fingerprint, size=obj.size, mtime_ns=obj.mtime_ns)
 
+    def sweep(self) -> None:
+        """Remove what killed runs left half-made, where nothing else is to do."""
+        self.folder.sweep()
+        self.store.sweep()
+
     @contextmanager
     def accepting(self, stored: str) -> Iterator[None]:
         """Let a file in place with the bytes of the file `stored` count as ours, in the block.

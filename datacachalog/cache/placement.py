@@ -165,7 +165,8 @@ class Folder:
         target = self.path(staged.relpath)
         try:
             if staged.is_there:
-                os.chmod(target, self._mode)
+                with suppress(PermissionError):  # another user's: its mode is theirs
+                    os.chmod(target, self._mode)
             elif staged.temp is not None:
                 self._move(staged.temp, target, staged)
             elif not self._link_new(staged, target):
