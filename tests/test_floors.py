@@ -32,6 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "relpath",
         "schema",
         "settings",
+        "snapshot",
         "spec",
         "suggest",
         "template",
@@ -61,7 +62,14 @@ LIGHT = {"blake3", "filelock", "platformdirs", "pydantic", "pydantic_core", "yam
 
 LIGHT_IN_CLI = LIGHT | {"cyclopts", "rich"}
 
-IMPORT_BY_NAME = {FACE, "__main__", "cli.showing", "readers.functions"}
+IMPORT_BY_NAME = {
+    FACE,
+    "__main__",
+    "cli.entries",
+    "cli.listing",
+    "cli.words",
+    "readers.functions",
+}
 """The only modules that turn text into modules: to start fast, and for a user's `reader:`."""
 
 

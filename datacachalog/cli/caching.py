@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from datacachalog import snapshot
 from datacachalog.cache.eviction import evict
 from datacachalog.cache.store import Store
 from datacachalog.cli import exits
@@ -102,6 +103,7 @@ def clear(*, json: Json = False, options: Options = DEFAULTS, terminal: Here) ->
     """
     store = _store(options)
     gone = store.clear()
+    snapshot.clear(cache_dir(None, os.environ))
     _tell(gone.objects, gone.size, store, terminal, json=json)
     return exits.DONE
 

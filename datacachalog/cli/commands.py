@@ -8,12 +8,17 @@ from typing import NamedTuple
 
 
 class Command(NamedTuple):
-    """One command: its words, where its function is, one line on it, and its section."""
+    """One command: its words, where its function is, one line on it, and its section.
+
+    `alone` is what to call where nothing but the name is given: a function of the terminal.
+    Such a call needs no parser, which takes longer to load than a list to show.
+    """
 
     name: str
     target: str
     summary: str
     section: str
+    alone: str | None = None
 
 
 _CATALOG = "Catalog"
@@ -54,7 +59,13 @@ COMMANDS: tuple[Command, ...] = (
     Command("init", f"{_HERE}.writing:init", "Write a commented catalog.yaml here", _CATALOG),
     Command("add", f"{_HERE}.writing:add", "Add a dataset to the catalog", _CATALOG),
     Command("validate", f"{_HERE}.showing:validate", "Check the catalog, offline", _CATALOG),
-    Command("list", f"{_HERE}.showing:list_datasets", "List the catalog's datasets", _CATALOG),
+    Command(
+        "list",
+        f"{_HERE}.listing:list_datasets",
+        "List the catalog's datasets",
+        _CATALOG,
+        alone=f"{_HERE}.entries:list_all",
+    ),
     Command("show", f"{_HERE}.checking:show", "Show all about one dataset", _CATALOG),
     Command("schema", f"{_HERE}.showing:schema", "Print the catalog's JSON schema", _CATALOG),
     Command("status", f"{_HERE}.checking:status", "Compare what is here with the source", _CHECKS),

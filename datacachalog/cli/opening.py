@@ -2,16 +2,15 @@
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from datacachalog import uri
+from datacachalog.cli.entries import Entry, choose
+from datacachalog.cli.entries import complete_names as complete_names
 from datacachalog.discovery import find_catalog
-from datacachalog.errors import DatacachalogError, DatasetNotFoundError
 from datacachalog.loader import LoadedCatalog, load
+from datacachalog.snapshot import Reading
 from datacachalog.spec import Dataset
-from datacachalog.suggest import did_you_mean
-
-if TYPE_CHECKING:
-    from cyclopts.completion._engine import CompletionContext
 
 
 def read_catalog(reference: str | None) -> LoadedCatalog:
@@ -21,21 +20,30 @@ def read_catalog(reference: str | None) -> LoadedCatalog:
 
 def pick(catalog: LoadedCatalog, names: Iterable[str]) -> list[Dataset]:
     """Return the named datasets in the order given, or all of them in the catalog's."""
-    wanted = list(dict.fromkeys(names)) or list(catalog.datasets)
-    for name in wanted:
-        if name not in catalog.datasets:
-            raise DatasetNotFoundError(
-                f"no dataset '{name}' in {catalog.path.name}",
-                hint=did_you_mean(name, catalog.datasets) or "see `dcl list`",
-            )
-    return [catalog.datasets[name] for name in wanted]
+    return choose(catalog.datasets, names, catalog.path)
 
 
-def complete_names(context: "CompletionContext") -> dict[str, str]:
-    """Return dataset names and descriptions for the shell; nothing if there is no catalog."""
-    try:
-        typed = context.get("--catalog")
-        catalog = read_catalog(typed.raw if typed is not None else None)
-    except DatacachalogError:
-        return {}
-    return {name: dataset.description or "" for name, dataset in catalog.datasets.items()}
+def entry_rows(path: Path, reading: Reading) -> list[Entry]:
+    """Return what a list shows of the catalog at `path`, which is read through `reading`."""
+    catalog = load(path, environ=reading.environ, read=reading.read)
+    return [_entry(dataset, catalog.root) for dataset in catalog.datasets.values()]
+
+
+def _entry(dataset: Dataset, root: Path) -> Entry:
+    first, *more = dataset.sources
+    return Entry(
+        name=dataset.name,
+        source=f"{shown_source(first, root)}{f' (+{len(more)})' if more else ''}",
+        as_of=str(dataset.pin) if dataset.is_pinned else "",
+        owner=dataset.owner or "",
+        tags=" ".join(dataset.tags),
+        description=dataset.description or "",
+    )
+
+
+def shown_source(source: str, root: Path) -> str:
+    """Return a URI as it is, and a local source relative to the project where it is below it."""
+    if uri.scheme_of(source) != "file":
+        return source
+    path = uri.split(source)[2]
+    return path.removeprefix(f"{uri.escape(str(root))}/")

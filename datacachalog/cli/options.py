@@ -12,10 +12,9 @@ from cyclopts.validators import Number
 
 from datacachalog.cli import commands
 from datacachalog.cli.commands import Option
-from datacachalog.cli.opening import complete_names
+from datacachalog.cli.entries import complete_names
 from datacachalog.cli.streams import Terminal
 from datacachalog.cli.words import UsageError
-from datacachalog.lockfile import LockMode
 from datacachalog.settings import DEFAULT_JOBS, MAX_JOBS
 
 _GLOBAL = Group("Options of every command", sort_key=9)
@@ -106,17 +105,20 @@ Frozen = Annotated[
 NoLock = Annotated[bool, _flag("--no-lock", "Act as if there were no lock", env="DCL_NO_LOCK")]
 
 
-def lock_mode(*, locked: bool, frozen: bool, no_lock: bool) -> LockMode:
-    """Return what the lock means to a run; the three options exclude each other."""
+def lock_mode(*, locked: bool, frozen: bool, no_lock: bool) -> str:
+    """Return what the lock means to a run, as `load_catalog` takes it.
+
+    The three options exclude each other.
+    """
     chosen = [
         (mode, flag)
         for is_given, mode, flag in (
-            (locked, LockMode.LOCKED, "--locked"),
-            (frozen, LockMode.FROZEN, "--frozen"),
-            (no_lock, LockMode.IGNORE, "--no-lock"),
+            (locked, "locked", "--locked"),
+            (frozen, "frozen", "--frozen"),
+            (no_lock, "ignore", "--no-lock"),
         )
         if is_given
     ]
     if len(chosen) > 1:
         raise UsageError(f"`{chosen[0][1]}` and `{chosen[1][1]}` exclude each other")
-    return chosen[0][0] if chosen else LockMode.OBEY
+    return chosen[0][0] if chosen else "obey"

@@ -2,10 +2,12 @@
 
 Global options may stand before the command; `help` and unknown commands are handled here,
 and what cyclopts complains of becomes a `UsageError`. cyclopts itself is imported when
-the first command is parsed, never for the root help.
+the first command is parsed, never for the root help or for what a command does `alone`.
 """
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datacachalog import __version__
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from cyclopts.exceptions import CycloptsError
 
 _NAMES = frozenset(command.name for command in COMMANDS)
+_ALONE = {command.name: command.alone for command in COMMANDS if command.alone is not None}
+_NO_TWINS = frozenset({"DCL_CACHE_DIR"})  # variables that stand for no option
 _HELP = frozenset({"--help", "-h"})
 _COMPLETE = "__complete"  # what the completion scripts of cyclopts call
 
@@ -97,6 +101,9 @@ def _no_command(word: str, parent: str, known: set[str]) -> UsageError:
 
 def parse(words: Sequence[str], terminal: Terminal) -> Call:
     """Return the call that arranged words mean; raises `UsageError`."""
+    alone = _alone(words, os.environ)
+    if alone is not None:
+        return Call(alone, (terminal,), {})
     from cyclopts.exceptions import CycloptsError
 
     app = build_app(terminal)
@@ -115,6 +122,16 @@ def parse(words: Sequence[str], terminal: Terminal) -> Call:
         raise _as_usage_error(exc, words) from exc
     injected = {} if wants_help else dict.fromkeys(ignored, terminal)
     return Call(command, bound.args, {**bound.kwargs, **injected})
+
+
+def _alone(words: Sequence[str], environ: Mapping[str, str]) -> Callable[[Terminal], int] | None:
+    """Return what the words call if nothing follows the command, neither here nor in `DCL_*`."""
+    target = _ALONE.get(" ".join(words))
+    if target is None or any(name[:4] == "DCL_" and name not in _NO_TWINS for name in environ):
+        return None
+    module, _, function = target.partition(":")
+    found: Callable[[Terminal], int] = getattr(import_module(module), function)
+    return found
 
 
 def _end_of_options(words: Sequence[str]) -> int:

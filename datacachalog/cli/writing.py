@@ -7,9 +7,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from datacachalog.cli import exits
+from datacachalog.cli.entries import shown_path
 from datacachalog.cli.opening import read_catalog
 from datacachalog.cli.options import DEFAULTS, Here, Options
-from datacachalog.cli.showing import shown_path
 from datacachalog.discovery import find_catalog
 from datacachalog.editing import add_to_file
 from datacachalog.errors import CatalogError

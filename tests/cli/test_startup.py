@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import TestS3
+
 _PROBE = """
 import sys
 sys.argv[0] = "dcl"
@@ -25,6 +27,8 @@ tell(0)
 
 HEAVY = {"aiohttp", "boto3", "botocore", "fsspec", "obstore", "pandas", "polars", "pyarrow", "s3fs"}
 PARSING = {"attrs", "cyclopts", "pydantic", "rich", "yaml"}
+LINE = {"datacachalog.catalog", "datacachalog.line", "datacachalog.lockfile"}
+"""Where a command begins that does more than read the catalog."""
 
 
 def _loaded(folder: Path, *argv: str) -> set[str]:
@@ -72,20 +76,48 @@ def test_overviews_load_no_command(project: Path, argv: list[str]) -> None:
     assert not loaded & (HEAVY | PARSING)
 
 
-@pytest.mark.parametrize("command", ["list", "validate"])
-def test_reading_the_catalog_loads_no_storage(project: Path, command: str) -> None:
-    """Commands that only read the catalog load no storage, no transfer, no rich console."""
-    loaded = _loaded(project, command)
+@pytest.mark.parametrize(
+    "argv",
+    [["list"], ["list", "--json"], ["list", "one", "-q"], ["validate"]],
+    ids=["list", "json", "names", "validate"],
+)
+def test_reading_the_catalog_loads_no_storage(project: Path, argv: list[str]) -> None:
+    """Commands that only read the catalog load no storage, no lock, no transfer, and no rich."""
+    loaded = _loaded(project, *argv)
 
-    assert not loaded & HEAVY
-    assert not loaded & {
-        "datacachalog.catalog",
-        "datacachalog.storage",
-        "datacachalog.transfer",
-        "rich.console",
-    }
+    assert "pydantic" in loaded
+    assert not loaded & (HEAVY | LINE | {"datacachalog.storage", "platformdirs", "rich", "tomllib"})
+
+
+def test_a_list_alone_needs_no_parser(project: Path) -> None:
+    """Where there is nothing to parse, the library for it is not loaded."""
+    assert not _loaded(project, "list") & {"attrs", "cyclopts"}
+
+
+def test_a_list_of_what_did_not_change_reads_no_catalog(project: Path) -> None:
+    """Neither YAML nor the models are loaded a second time, with a parser or without."""
+    _loaded(project, "list")
+
+    assert not _loaded(project, "list") & (HEAVY | LINE | PARSING)
+    assert not _loaded(project, "list", "one", "-q") & (HEAVY | LINE | {"pydantic", "rich", "yaml"})
 
 
 def test_local_datasets_load_no_cloud(project: Path) -> None:
-    """Syncing local files needs no library of any cloud."""
-    assert not _loaded(project, "sync", "-q") & (HEAVY - {"fsspec"})
+    """Syncing local files needs no library of any cloud, and progress in a pipe no rich."""
+    assert not _loaded(project, "sync") & (HEAVY | {"filelock", "rich"})
+
+
+def test_plain_keys_load_no_cloud_but_obstore(
+    s3: TestS3, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With keys from the environment, obstore reads what a listing found, and that is all."""
+    bucket = s3.bucket()
+    bucket.put("one.txt", b"one")
+    (project / "catalog.yaml").write_text(f"datasets: {{one: '{bucket.uri('*.txt')}'}}\n")
+    monkeypatch.setenv("HOME", str(project))
+    for name, value in (("ENDPOINT_URL", s3.endpoint), ("ACCESS_KEY_ID", "x")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
+
+    assert _loaded(project, "sync") & (HEAVY | {"rich"}) == {"obstore"}
+    assert not _loaded(project, "status") & (HEAVY | {"filelock", "rich"})
