@@ -6,6 +6,7 @@ its real path; nothing leaves the machine.
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,11 @@ from tests.projects import Project
 # Several test processes share few cores: a slow example says nothing.
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
+
+# A suite that runs in the background was told to ignore Ctrl-C, and programs under test
+# would inherit that; a handler of our own becomes the default for them.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _FOREIGN = ("AWS_", "DCL_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA")
 
