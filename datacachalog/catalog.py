@@ -551,12 +551,12 @@ class Catalog:
         The lines are added to `lines`, for what they know at the end.
         """
         results: dict[str, T] = {}
+        walked: dict[str, Line] = {}
 
         def walk(name: str) -> None:
             try:
                 line = self._line(name, ask, run, lock)
-                if lines is not None:
-                    lines.append(line)
+                walked[name] = line
                 result = action(line)
             except DatacachalogError as exc:
                 result = failed(name, exc)
@@ -567,6 +567,8 @@ class Catalog:
         with running(ask) as run:
             # Never in this thread: it must be free to hear Ctrl-C.
             run.walkers.each(walk, names)
+        if lines is not None:
+            lines.extend(walked[name] for name in names if name in walked)
         return [results[name] for name in names]
 
     def _line(self, name: str, ask: Ask, run: Run, lock: Lock | None = None) -> Line:
