@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -21,10 +22,11 @@ import datacachalog
 from datacachalog.cli.commands import COMMANDS, GLOBAL_OPTIONS
 from datacachalog.readers.formats import FORMATS
 from datacachalog.readers.libraries import EXTRAS
-from tests.conftest import TestS3
+from tests.conftest import Bucket, TestS3
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("docs/catalog.md", "docs/command-line.md", "docs/python.md")
+PAGES = ("docs/catalog.md", "docs/command-line.md", "docs/python.md", "docs/reproducibility.md")
+JANUARY = datetime(2026, 1, 15, tzinfo=UTC)
 LAKE = {
     "customers/current.csv": "customer,name\n1,Ada\n2,Grace\n",
     "orders/year=2026/month=01/orders.csv": "day,customer,amount\n2026-01-03,1,120\n",
@@ -59,6 +61,13 @@ def blocks_of(page: str) -> Iterator[Block]:
 def lake(s3: TestS3) -> TestS3:
     """Give an S3 that has the bucket of the docs."""
     s3.client.create_bucket(Bucket="acme-lake")
+    s3.client.put_bucket_versioning(
+        Bucket="acme-lake", VersioningConfiguration={"Status": "Enabled"}
+    )
+    bucket = Bucket("acme-lake", s3.client, s3.endpoint)
+    for key in LAKE:
+        bucket.put(key, b"customer,name\n1,Ada\n")
+        bucket.backdate(key, JANUARY)
     return s3
 
 
@@ -130,6 +139,9 @@ def test_the_tour(environment: dict[str, str], tmp_path: Path) -> None:
     assert (tmp_path / "data/report/monthly.csv").read_text() == "month,amount\n2026-01,120\n"
     assert status["schema_version"] == 1
     assert "/data/" in (tmp_path / ".gitignore").read_text()
+    january = tmp_path / "report/data/customers@2026-01-31/current.csv"
+    assert january.read_text() == "customer,name\n1,Ada\n"
+    assert '"blake3"' in (tmp_path / "report/catalog.lock").read_text()
 
 
 def test_the_two_commands_are_what_the_project_offers() -> None:
