@@ -36,7 +36,7 @@ class Place:
             path = self.source / name
             path.parent.mkdir(parents=True, exist_ok=True)
             what = self.dice.choice(["write", "write", "keep", "remove"])
-            if what == "write":
+            if what == "write" or (name == "a" and not path.exists()):  # never without any file
                 self.time += 1
                 temp = self.base / "temp"
                 temp.write_bytes(self.dice.randbytes(5000 if name == "big" else 5))
