@@ -15,7 +15,8 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -60,9 +61,10 @@ def demo(
 ) -> int:
     """Walk through it all, on an S3 server of its own.
 
-    Starts a server on this machine, puts a small data lake into it, and plays a working day in
-    a new temporary folder: sync, a change at the source, status, sync, push. Takes some
-    seconds, needs no network and no account, and removes everything at the end.
+    Starts a server on this machine, puts a small data lake into it, and plays in a new
+    temporary folder: sync, a change at the source, status, sync, push, then versions, a lock,
+    and a fresh checkout. Takes some seconds, needs no network and no account, and removes
+    everything at the end.
     """
     with ExitStack() as cleanup:
         lake = cleanup.enter_context(open_lake(BUCKET))
@@ -84,17 +86,21 @@ def demo(
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where scenes play: what they say, what they run, and what happens at the source."""
+    """Where scenes play: what they say, what they run, and what happens at the source.
+
+    `place` is the project's folder and has a cache of its own, like another machine.
+    """
 
     terminal: Terminal
     options: Globals
     lake: Lake
     folder: Path
+    place: str = "acme"
 
     @property
     def project(self) -> Path:
         """Return the folder of the catalog, in which commands run."""
-        return self.folder / "acme"
+        return self.folder / self.place
 
     def heading(self, text: str) -> None:
         """Begin a scene."""
@@ -145,7 +151,7 @@ class Stage:
 
     def _environment(self) -> dict[str, str]:
         return os.environ | {
-            "DCL_CACHE_DIR": str(self.folder / "cache"),
+            "DCL_CACHE_DIR": str(self.folder / f"{self.place}-cache"),
             "DCL_COLOR": self.options.color,
             "DCL_NO_PROGRESS": str(self.options.no_progress).lower(),
         }
@@ -230,6 +236,52 @@ def _push(stage: Stage) -> None:
     stage.dcl("sync", "forecast")
 
 
+def _travel(stage: Stage) -> None:
+    stage.say(
+        "The bucket keeps versions. A list of prices was written in January and raised in February;"
+        " on February 20 somebody deleted it, and in March it came back with other prices."
+    )
+    key = "prices/list.csv"
+    stage.lake.put(key, _prices(100), at=datetime(2026, 1, 5, 8, tzinfo=UTC))
+    stage.lake.put(key, _prices(110), at=datetime(2026, 2, 5, 8, tzinfo=UTC))
+    stage.lake.delete(key, at=datetime(2026, 2, 20, 17, tzinfo=UTC))
+    stage.lake.put(key, _prices(125), at=datetime(2026, 3, 2, 8, tzinfo=UTC))
+    stage.dcl("add", "prices", f"s3://{BUCKET}/{key}")
+    stage.dcl("versions", "prices")
+    stage.pause()
+    stage.say("A date is enough to have it as it was then, beside what is latest.")
+    stage.dcl("sync", "prices", "--as-of", "2026-02-10")
+    stage.show("data/prices@2026-02-10/list.csv")
+
+
+def _lock(stage: Stage) -> None:
+    stage.say("A lock writes down exactly which files there are. It goes into git, like code's.")
+    stage.dcl("lock")
+    stage.dcl("sync")
+    stage.pause()
+    stage.say("Then the source moves on: prices rise again, and August's orders arrive.")
+    stage.lake.put("prices/list.csv", _prices(140))
+    stage.lake.put("orders/year=2026/month=08/orders.csv", _orders(8, "shipped"))
+    stage.dcl("outdated", expect=exits.VERDICT)
+    stage.dcl("diff")
+    stage.pause()
+    stage.say("What is locked stays as it is until you say `dcl lock --upgrade`.")
+    stage.dcl("sync")
+
+
+def _reproduce(stage: Stage) -> None:
+    stage.say(
+        "A colleague checks the project out on a machine that has none of the data. The catalog and"
+        " its lock bring the old bytes, although the bucket has newer ones."
+    )
+    there = replace(stage, place="checkout")
+    there.project.mkdir()
+    for file in ("catalog.yaml", "catalog.lock"):
+        shutil.copy(stage.project / file, there.project)
+    there.dcl("sync", "--frozen")
+    there.show("data/prices/list.csv")
+
+
 class Scene(NamedTuple):
     """A part of the walk: its title, and what happens in it."""
 
@@ -242,6 +294,9 @@ SCENES = (
     Scene("Sync brings it to disk", _sync),
     Scene("The source changes", _change),
     Scene("Push sends a file back", _push),
+    Scene("The past is still there", _travel),
+    Scene("A lock holds it still", _lock),
+    Scene("Last month's run, elsewhere", _reproduce),
 )
 
 
@@ -249,6 +304,11 @@ def _customers() -> str:
     rows = random.Random(0)  # noqa: S311  # the same lake each time
     lines = [f"{n},customer-{rows.randrange(10**6):06}" for n in range(1, 401)]
     return "\n".join(["customer,name", *lines, ""])
+
+
+def _prices(percent: int) -> str:
+    lines = [f"{item},{price * percent / 100:.2f}" for item, price in (("tea", 4), ("coffee", 6))]
+    return "\n".join(["item,price", *lines, ""])
 
 
 def _orders(month: int, state: str) -> str:
@@ -271,6 +331,7 @@ def _say_what_next(stage: Stage) -> None:
         ("dcl add NAME s3://BUCKET/KEY", "name a dataset: an object, or a glob in quotes"),
         ("dcl doctor", "see which account, region and cache are in effect"),
         ("dcl sync", "bring it all to disk"),
+        ("dcl lock", "write down exactly which files that were"),
         ("dcl --help", "see what else there is"),
     ):
         out.line(f"  {out.paint(f'{command:<30}', 'cyan')}{effect}")

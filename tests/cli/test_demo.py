@@ -99,6 +99,17 @@ def test_the_whole_walk(start: Start, temp: Path, tmp_path: Path) -> None:
         "dcl push forecast new-forecast.csv",
         "dcl push forecast new-forecast.csv",
         "dcl sync forecast",
+        "dcl add prices s3://acme-lake/prices/list.csv",
+        "dcl versions prices",
+        "dcl sync prices --as-of 2026-02-10",
+        "cat data/prices@2026-02-10/list.csv",
+        "dcl lock",
+        "dcl sync",
+        "dcl outdated",
+        "dcl diff",
+        "dcl sync",
+        "dcl sync --frozen",
+        "cat data/prices/list.csv",
     ]
     assert re.search(r"\$ dcl sync\n(.+\n)*8 downloaded \(248 kB in ", out)
     assert re.search(r"\$ dcl sync\n(.+\n)*8 up to date \(248 kB in ", out)
@@ -106,6 +117,12 @@ def test_the_whole_walk(start: Start, temp: Path, tmp_path: Path) -> None:
     assert re.search(r"\$ dcl sync\n(.+\n)*2 downloaded, 6 up to date, 1 removed ", out)
     assert re.search(r"\$ dcl push .*\nforecast: uploaded to s3://acme-lake/forecast/", out)
     assert re.search(r"\$ dcl push .*\nerror: .* is not what it was", out)
+    assert re.search(r"2026-02-20T17:00:00Z +deleted", out)
+    assert re.search(r"\$ cat data/prices@2026-02-10/list.csv\nitem,price\ntea,4.40\n", out)
+    assert re.search(r"\$ dcl outdated\n(.+\n)*orders ", out)
+    assert re.search(r"\$ dcl diff\n(.+\n)*.*month=08/orders.csv", out)
+    assert re.search(r"\$ dcl sync --frozen\n(.+\n)*9 downloaded ", out)
+    assert re.search(r"\$ cat data/prices/list.csv\nitem,price\ntea,5.00\n", out)
     assert [scene.title in out for scene in SCENES] == [True] * len(SCENES)
     assert "dcl init" in out[out.index("Try next") :]
     assert list(temp.iterdir()) == []
