@@ -23,6 +23,7 @@ from datacachalog.cache.store import Store
 from datacachalog.comparison import Comparison
 from datacachalog.discovery import find_catalog
 from datacachalog.errors import (
+    CatalogError,
     DatacachalogError,
     DatasetNotFoundError,
     InvalidPinError,
@@ -124,9 +125,7 @@ class Catalog:
         self._open_storage = open_storage
         self.data = data or DataSettings()
         self.cache = cache or CacheSettings()
-        self.datasets: Mapping[str, Dataset] = MappingProxyType(
-            {d.name: d.with_resolved_paths(self.root) for d in datasets}
-        )
+        self.datasets: Mapping[str, Dataset] = MappingProxyType(_by_name(datasets, self.root))
         self.store = Store(_cache_root(cache_dir, self.cache))
         self._settings = {
             key: StorageSettings.model_validate(value) for key, value in storages.items()
@@ -687,6 +686,15 @@ def get(
     dataset = dataset.with_resolved_paths(Path.cwd())
     with running(Ask(jobs=jobs, report=report)) as run:
         return retrieve(dataset, target, owner.storage_of(dataset), owner.store, run)
+
+
+def _by_name(datasets: Iterable[Dataset], root: Path) -> dict[str, Dataset]:
+    found: dict[str, Dataset] = {}
+    for dataset in datasets:
+        if dataset.name in found:
+            raise CatalogError(f"two datasets are called '{dataset.name}'", hint="rename one")
+        found[dataset.name] = dataset.with_resolved_paths(root)
+    return found
 
 
 def _cache_root(explicit: str | os.PathLike[str] | None, settings: CacheSettings) -> Path:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from datacachalog import events
+from datacachalog.catalog import Catalog
 from datacachalog.errors import (
     AccessDeniedError,
+    CatalogError,
     DatacachalogError,
     DatasetNotFoundError,
     InvalidPinError,
@@ -416,3 +418,11 @@ def test_the_environment_s_cache_folder_counts(
     assert project.catalog(cache_dir=None).store.root == tmp_path / "env"
     assert project.catalog().store.root == project.cache
     assert os.environ["DCL_CACHE_DIR"] == str(tmp_path / "env")
+
+
+def test_two_datasets_of_one_name_are_refused() -> None:
+    """A catalog made of values holds each name once, as one made of a file does."""
+    twins = [Dataset(name="orders", source=f"raw/{n}.csv") for n in "ab"]
+
+    with pytest.raises(CatalogError, match="two datasets are called 'orders'"):
+        Catalog(twins)

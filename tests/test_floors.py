@@ -57,7 +57,7 @@ FACE = ""
 
 PARTS_OF_FLOOR_1 = FLOORS[1]
 
-LIGHT = {"blake3", "filelock", "platformdirs", "pydantic", "pydantic_core", "yaml"}
+LIGHT = {"blake3", "platformdirs", "pydantic", "pydantic_core", "yaml"}
 """Third-party packages that any module may import at its top."""
 
 LIGHT_IN_CLI = LIGHT | {"cyclopts", "rich"}

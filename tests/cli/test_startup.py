@@ -104,7 +104,7 @@ def test_a_list_of_what_did_not_change_reads_no_catalog(project: Path) -> None:
 
 def test_local_datasets_load_no_cloud(project: Path) -> None:
     """Syncing local files needs no library of any cloud, and progress in a pipe no rich."""
-    assert not _loaded(project, "sync") & (HEAVY | {"filelock", "rich"})
+    assert not _loaded(project, "sync") & (HEAVY | {"rich"})
 
 
 def test_plain_keys_load_no_cloud_but_obstore(
@@ -120,4 +120,4 @@ def test_plain_keys_load_no_cloud_but_obstore(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
 
     assert _loaded(project, "sync") & (HEAVY | {"rich"}) == {"obstore"}
-    assert not _loaded(project, "status") & (HEAVY | {"filelock", "rich"})
+    assert not _loaded(project, "status") & (HEAVY | {"rich"})
