@@ -453,7 +453,10 @@ class Catalog:
             entries[line.dataset.name] = line.resolve_for_lock()
 
         self._each(names, ask, resolve_one, errors.__setitem__)
-        return entries, errors
+        return (
+            {name: entries[name] for name in names if name in entries},
+            {name: errors[name] for name in names if name in errors},
+        )
 
     def _heed(self, ask: Ask, names: Sequence[str]) -> Lock | None:
         """Return the lock that counts in a call, or None if none does.

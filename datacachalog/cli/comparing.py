@@ -22,12 +22,15 @@ from datacachalog.cli.words import UsageError
 from datacachalog.comparison import Change, Comparison, FileChange
 from datacachalog.locktext import Lock
 from datacachalog.model import RemoteObject
+from datacachalog.suggest import nearest
 from datacachalog.units import format_size
 
 _SIDES_HELP = (
     "`lock`, `latest`, `placed`, a time, a lock file, or `-` for one on standard input;"
     " else `lock`, or `placed` if there is none"
 )
+_OPTIONS = ("--dataset", "--stat", "--markdown", "--exit-code", "--as-of", "--jobs", "--json")
+
 _MANY = 50
 """Files shown of each dataset in Markdown, unless `--verbose`."""
 
@@ -107,7 +110,10 @@ def _read(side: str | None) -> str | Lock | None:
     if side == "-":
         return lockfile.decode(sys.stdin.buffer.read(), where="standard input")
     if side is not None and side.startswith("-"):
-        raise UsageError(f"`dcl diff` has no option '{side}'", hint="see `dcl diff --help`")
+        # cyclopts lets `-` through only together with whatever else begins so.
+        meant = nearest(side, _OPTIONS)
+        hint = f"did you mean `{meant}`?" if meant else "see `dcl diff --help`"
+        raise UsageError(f"`dcl diff` has no option '{side}'", hint=hint)
     return side
 
 

@@ -3,11 +3,13 @@
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from datacachalog.cli.door import run
+from tests.conftest import Bucket, TestS3
 
 
 class Tty(io.StringIO):
@@ -82,3 +84,54 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "raw/parts/2.csv").write_text("a,b\n")
     monkeypatch.chdir(root)
     return root
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A project on a bucket that keeps versions: two orders in February, prices, a local file."""
+
+    root: Path
+    bucket: Bucket
+
+    def add(self, dataset: str) -> None:
+        """Add a line to the catalog."""
+        with (self.root / "catalog.yaml").open("a") as file:
+            file.write(f"  {dataset}\n")
+
+    def move_on(self) -> None:
+        """Let the source change: one order more, one less, one other, and the local file."""
+        self.bucket.put("orders/a.csv", b"a" * 5000)
+        self.bucket.delete("orders/b.csv")
+        self.bucket.put("orders/c.csv", b"ccc")
+        (self.root / "raw.txt").write_text("RAW")
+
+
+TIMELINE = """\
+storages:
+  test: {{endpoint_url: "{endpoint}", key: "${{KEY:-test}}", secret: "${{KEY:-test}}"}}
+datasets:
+  orders: {{source: "s3://{bucket}/orders/**", storage: test}}
+  prices: {{source: "s3://{bucket}/prices.csv", storage: test, push: true}}
+  raw: raw.txt
+"""
+
+
+@pytest.fixture
+def timeline(s3: TestS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Timeline:
+    """Return a project with a history, which is also the working folder."""
+    root = tmp_path / "timeline"
+    root.mkdir()
+    bucket = s3.bucket(versioning=True)
+    for day, key, data in (
+        (1, "orders/a.csv", b"a" * 100),
+        (2, "orders/b.csv", b"b"),
+        (3, "prices.csv", b"1"),
+        (4, "prices.csv", b"22"),
+    ):
+        bucket.put(key, data)
+        bucket.backdate(key, datetime(2026, 2, day, 9, 30, 5, tzinfo=UTC))
+    text = TIMELINE.format(endpoint=s3.endpoint, bucket=bucket.name)
+    (root / "catalog.yaml").write_text(text)
+    (root / "raw.txt").write_text("raw")
+    monkeypatch.chdir(root)
+    return Timeline(root, bucket)
