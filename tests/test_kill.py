@@ -33,4 +33,4 @@ def test_what_a_kill_left_is_repaired_by_the_next_sync(tmp_path: Path, kind: str
     found = json.loads(done.stdout or "{}")
 
     assert found.get("wrong") == {}, done.stderr
-    assert found["deaths"] > 10
+    assert found["deaths"] >= 10
