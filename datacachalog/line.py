@@ -386,11 +386,11 @@ class Line:
         assert state is not None
         if resolution.origin is not Origin.STATE:
             fresh = self._state(resolution, state.files)
-            if (state.digest, state.checksum) == (fresh.digest, fresh.checksum):
-                self.states.confirm(self.key, resolution.checked)
-            else:
+            if (state.digest, state.checksum) != (fresh.digest, fresh.checksum):
                 # Another spelling of the same files: only the head changes.
                 self.states.write(self.key, fresh)
+            elif state.checked != fresh.checked:
+                self.states.confirm(self.key, fresh.checked)
         self.hold.note(resolution, state.files)
         self.disk.sweep()
         return self._outcome(todo, None)

@@ -126,6 +126,7 @@ class Hold:
     lock: Lock | None = None
     mode: LockMode = LockMode.OBEY
     news: LockedDataset | None = None
+    _fits: bool | None = field(default=None, init=False, repr=False)
 
     @property
     def counts(self) -> bool:
@@ -135,9 +136,11 @@ class Hold:
     @property
     def fits(self) -> bool:
         """Tell whether the lock has the dataset, as the catalog has it now."""
-        return self.lock is not None and fits(
-            self.lock.datasets.get(self.dataset.name), self.dataset, self.root
-        )
+        if self.lock is None:
+            return False
+        if self._fits is None:
+            self._fits = fits(self.lock.datasets.get(self.dataset.name), self.dataset, self.root)
+        return self._fits
 
     def find(self) -> LockedDataset | None:
         """Return the entry to obey, or None if the dataset must be resolved."""
