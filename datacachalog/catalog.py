@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from datacachalog import events, readers, uri
 from datacachalog.cache.disk import Disk
+from datacachalog.cache.eviction import evict
 from datacachalog.cache.files import LinkKind
 from datacachalog.cache.placement import Folder
 from datacachalog.cache.state import StateFolder
@@ -180,6 +182,7 @@ class Catalog:
             line = self._line(name, ask, run, lock)
             outcome, resolution = line.sync()
             self._learn(lock, [line])
+            self._keep_small([outcome])
             report(_finished(outcome))
             return line.paths(resolution)
 
@@ -209,6 +212,7 @@ class Catalog:
         lines: list[Line] = []
         outcomes = self._each(chosen, ask, fetch_one, _failed, lock=lock, lines=lines)
         self._learn(lock, lines)
+        self._keep_small(outcomes)
         _raise_errors({o.name: o.error for o in outcomes if o.error is not None}, chosen)
         return {outcome.name: paths[outcome.name] for outcome in outcomes}
 
@@ -244,6 +248,7 @@ class Catalog:
             lines=lines,
         )
         news = self._learn(lock, lines)
+        self._keep_small(outcomes)
         result = SyncReport(tuple(outcomes), time.monotonic() - began, news)
         if check:
             _raise_errors(result.errors, chosen)
@@ -537,6 +542,12 @@ class Catalog:
             return self._line(name, Ask(), run).invalidate(pattern)
 
     # --- behind it ----------------------------------------------------------------
+
+    def _keep_small(self, outcomes: Iterable[Outcome]) -> None:
+        """Make room in the cache after it grew, where the catalog sets a limit."""
+        limit = self.cache.max_size
+        if limit is not None and any(outcome.downloaded for outcome in outcomes):
+            evict(self.store, max_size=limit, unused_for=None, now=datetime.now(UTC))
 
     def _each(
         self,

@@ -26,7 +26,7 @@ from datacachalog.errors import (
     UnsupportedSchemeError,
 )
 from datacachalog.outcome import Freshness
-from datacachalog.spec import Dataset, StorageSettings
+from datacachalog.spec import CacheSettings, Dataset, StorageSettings
 from datacachalog.storage.protocol import Storage
 from tests.projects import LAKE, Ear, Project, one, orders
 
@@ -426,3 +426,14 @@ def test_two_datasets_of_one_name_are_refused() -> None:
 
     with pytest.raises(CatalogError, match="two datasets are called 'orders'"):
         Catalog(twins)
+
+
+def test_the_cache_stays_as_small_as_the_catalog_says(project: Project) -> None:
+    """After a download, what was used least lately goes until the limit holds; files stay."""
+    project.put_all({"orders/a.csv": b"a" * 60, "orders/b.csv": b"b" * 60})
+
+    project.catalog(cache=CacheSettings(max_size=100)).sync()
+
+    assert sum(path.stat().st_size for path in project.stored()) == 60
+    assert sorted(project.files()) == ["a.csv", "b.csv"]
+    assert project.catalog().sync().outcomes[0].hits == 2
