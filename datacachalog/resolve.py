@@ -53,8 +53,11 @@ class Retry(Protocol):
         """Return what `action` returns."""
 
 
-SETTLED = timedelta(days=1)
-"""An instant this long past no longer changes: multipart uploads carry the time they began."""
+SETTLED = timedelta(days=1, seconds=-1)
+"""An instant this long past no longer changes: multipart uploads carry the time they began.
+
+A day, counted from the end of the second that an instant names.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -364,10 +364,10 @@ def test_nothing_before_a_gap_is_not_certain() -> None:
 @pytest.mark.parametrize(
     ("pin", "warning"),
     [
-        pytest.param("2026-03-07T11:59:58Z", None, id="a day and a second ago"),
+        pytest.param("2026-03-07T12:00:00Z", None, id="a day ago"),
         pytest.param(
-            "2026-03-07T12:00:00Z",
-            "2026-03-07T12:00:00Z is less than a day ago: multipart uploads begun before then may"
+            "2026-03-07T12:00:01Z",
+            "2026-03-07T12:00:01Z is less than a day ago: multipart uploads begun before then may"
             " still appear",
             id="less than a day",
         ),
@@ -405,8 +405,8 @@ def test_a_server_without_a_clock_is_believed_to_have_ours(storage: MemoryStorag
 @pytest.mark.parametrize(
     ("dataset", "is_known"),
     [
-        pytest.param(orders(as_of="2026-03-07T11:59:58Z"), True, id="settled"),
-        pytest.param(orders(as_of="2026-03-07T12:00:00Z"), False, id="a day ago"),
+        pytest.param(orders(as_of="2026-03-07T12:00:00Z"), True, id="settled"),
+        pytest.param(orders(as_of="2026-03-07T12:00:01Z"), False, id="less than a day ago"),
         pytest.param(orders(as_of="2026-04-01"), False, id="to come"),
         pytest.param(orders(as_of="30 days"), False, id="duration"),
         pytest.param(

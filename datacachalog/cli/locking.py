@@ -181,9 +181,9 @@ def versions(
 
 _COLUMNS = (
     Column("TIME"),
-    Column("SIZE", align_right=True),
+    Column("SIZE", rank=2, align_right=True),
     Column("CHANGE", rank=1),
-    Column("VERSION ID", least=12, rank=2),
+    Column("VERSION ID"),  # who asks for it wants all of it
 )
 
 

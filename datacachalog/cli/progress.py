@@ -6,7 +6,7 @@ and is the only one that counts and draws.
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -14,6 +14,7 @@ from datacachalog.cli.sentences import tell_dataset
 from datacachalog.cli.streams import Stream, Terminal
 from datacachalog.cli.tables import cells_of
 from datacachalog.cli.tally import FINE, PLAIN, Tally
+from datacachalog.cli.visible import plural
 from datacachalog.events import DatasetFinished, Event, Report, Retrying, Warned, ignore
 
 _INTERVAL = 0.1
@@ -27,11 +28,45 @@ def watch(terminal: Terminal, datasets: int, *, is_dry: bool = False) -> Iterato
     """
     if terminal.quiet:
         yield ignore
-    elif terminal.progress and terminal.err.is_live:
+        return
+    once = Once()
+    if terminal.progress and terminal.err.is_live:
         with Bars(terminal, datasets).drawn() as report:
-            yield report
+            yield once.over(report)
     else:
-        yield Lines(terminal, (Retrying, Warned) if is_dry else (Retrying, Warned, DatasetFinished))
+        kinds = (Retrying, Warned) if is_dry else (Retrying, Warned, DatasetFinished)
+        yield once.over(Lines(terminal, kinds))
+    once.close(terminal)
+
+
+class Once:
+    """Lets each warning through once, however many datasets it holds for.
+
+    An instant that is asked of a whole catalog is as recent for all of it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def over(self, report: Report) -> Report:
+        """Return a `report` that passes on to another what is new."""
+
+        def pass_on(event: Event) -> None:
+            if isinstance(event, Warned):
+                with self._lock:
+                    self._counts[event.message] += 1
+                    if self._counts[event.message] > 1:
+                        return
+            report(event)
+
+        return pass_on
+
+    def close(self, terminal: Terminal) -> None:
+        """Say of how many datasets more the warnings are true."""
+        for message, count in self._counts.items():
+            if count > 1:
+                terminal.warn(f"{plural(count - 1, 'more dataset')}: {message}")
 
 
 class Lines:

@@ -307,6 +307,15 @@ def test_versions_of_a_single_object(dcl: Dcl, timeline: Timeline) -> None:
     assert len(lines(dcl("versions", "prices", "--ids").out)[2].split()) == 5
 
 
+def test_version_ids_are_whole(dcl: Dcl, dcl_tty: Dcl, timeline: Timeline) -> None:
+    """An id that was cut is of no use: at a narrow terminal, other columns give way."""
+    rows = json.loads(dcl("versions", "orders", "--json").out)["versions"]
+    shown = lines(dcl_tty("versions", "orders", "--ids", columns=60).out)
+
+    assert [line.rpartition(" ")[2] for line in shown[2::2]] == [v["version_id"] for v in rows]
+    assert all(len(line) <= 60 for line in shown)
+
+
 def test_a_time_of_versions_fits_as_of(dcl: Dcl, timeline: Timeline) -> None:
     """What is shown is what brings that version here."""
     dcl("sync", "prices")

@@ -70,18 +70,18 @@ def test_quiet_watches_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "options", "kind"),
+    ("file", "options"),
     [
-        pytest.param(io.StringIO(), {}, Lines, id="pipe"),
-        pytest.param(Tty(), {"progress": False}, Lines, id="no-progress"),
+        pytest.param(io.StringIO(), {}, id="pipe"),
+        pytest.param(Tty(), {"progress": False}, id="no-progress"),
     ],
 )
-def test_bars_need_a_terminal_and_leave(
-    file: io.StringIO, options: dict[str, bool], kind: type
-) -> None:
+def test_bars_need_a_terminal_and_leave(file: io.StringIO, options: dict[str, bool]) -> None:
     """Elsewhere, and with `--no-progress`, there are lines."""
     with watch(_terminal(file, **options), 1) as report:
-        assert isinstance(report, kind)
+        report(DONE)
+
+    assert file.getvalue() == "a: 1 downloaded (5 B)\n"
 
 
 def test_bars_erase_themselves() -> None:
@@ -150,3 +150,20 @@ def _screen(text: str) -> list[str]:
         else:
             lines += plain.splitlines()
     return lines
+
+
+@pytest.mark.parametrize("is_live", [False, True], ids=["piped", "terminal"])
+def test_a_warning_for_many_datasets_is_told_once(is_live: bool) -> None:
+    """And then for how many more it holds; another one is told too."""
+    file = Tty() if is_live else io.StringIO()
+    with watch(_terminal(file), 3) as report:
+        for name in ("a", "b", "c"):
+            report(Warned(name, "too recent"))
+        report(Warned("c", "odd"))
+    text = re.sub(r"\x1b\[[\d;]*[A-Za-z]|\r", "", file.getvalue())
+
+    assert [line for line in text.splitlines() if line.startswith("warning")] == [
+        "warning: a: too recent",
+        "warning: c: odd",
+        "warning: 2 more datasets: too recent",
+    ]
