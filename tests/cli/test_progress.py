@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from datacachalog.cli.progress import Bars, Lines, watch
+from datacachalog.cli.progress import Bars, watch
 from datacachalog.cli.streams import Terminal
 from datacachalog.errors import SourceUnreachableError
 from datacachalog.events import (
