@@ -215,10 +215,12 @@ class StateFolder:
         now = time.time()
         with os.scandir(self.root) as entries:
             for entry in entries:
-                if entry.name.startswith(".") and files.is_abandoned(
-                    entry.name, now - entry.stat(follow_symlinks=False).st_ctime
-                ):
-                    files.remove(entry.path)
+                if not entry.name.startswith("."):
+                    continue
+                with suppress(FileNotFoundError):  # another thread's, in place by now
+                    age = now - entry.stat(follow_symlinks=False).st_ctime
+                    if files.is_abandoned(entry.name, age):
+                        files.remove(entry.path)
 
 
 def _read(path: Path) -> State | None:

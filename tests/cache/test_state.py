@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -199,3 +200,25 @@ def test_what_killed_runs_left_half_written_is_swept(folder: StateFolder) -> Non
     folder.write("orders", state())
 
     assert sorted(os.listdir(folder.root)) == sorted([alive, "orders.json"])
+
+
+def test_a_file_that_comes_into_place_during_the_sweep_does_no_harm(
+    folder: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another dataset's state is renamed into place between listing and looking."""
+    folder.root.mkdir(parents=True, exist_ok=True)
+    passing = folder.root / f".{files.temp_name()}"
+    passing.touch()
+    list_entries = os.scandir
+
+    @contextmanager
+    def list_then_vanish(path: Path) -> Iterator[list[os.DirEntry[str]]]:
+        with list_entries(path) as entries:
+            found = list(entries)
+        passing.unlink(missing_ok=True)
+        yield found
+
+    monkeypatch.setattr(os, "scandir", list_then_vanish)
+    folder.write("orders", state(placed()))
+
+    assert folder.read("orders") is not None
