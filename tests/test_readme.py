@@ -25,7 +25,13 @@ from datacachalog.readers.libraries import EXTRAS
 from tests.conftest import Bucket, TestS3
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("docs/catalog.md", "docs/command-line.md", "docs/python.md", "docs/reproducibility.md")
+PAGES = (
+    "docs/catalog.md",
+    "docs/command-line.md",
+    "docs/json.md",
+    "docs/python.md",
+    "docs/reproducibility.md",
+)
 JANUARY = datetime(2026, 1, 15, tzinfo=UTC)
 LAKE = {
     "customers/current.csv": "customer,name\n1,Ada\n2,Grace\n",
