@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datacachalog.catalog import Catalog, get, load_catalog
+    from datacachalog.comparison import Comparison
     from datacachalog.discovery import discover_catalogs
     from datacachalog.errors import (
         AccessDeniedError,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
         UnsupportedSchemeError,
         VersioningNotSupportedError,
     )
+    from datacachalog.lockfile import LockMode
+    from datacachalog.locking import LockReport
     from datacachalog.model import DeleteMarker, ObjectVersion, RemoteObject
     from datacachalog.outcome import DatasetStatus, Freshness, Outcome, PushReport, SyncReport
     from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings
@@ -56,6 +59,7 @@ __all__ = [
     "CatalogError",
     "CatalogNotFoundError",
     "ChecksumMismatchError",
+    "Comparison",
     "DataSettings",
     "DatacachalogError",
     "Dataset",
@@ -69,6 +73,8 @@ __all__ = [
     "InvalidValueError",
     "LocalFileConflictError",
     "LockError",
+    "LockMode",
+    "LockReport",
     "MissingExtraError",
     "NotFetchedError",
     "NothingThereYetError",
@@ -103,7 +109,10 @@ _HOMES = {
     "Catalog": "catalog",
     "get": "catalog",
     "load_catalog": "catalog",
+    "Comparison": "comparison",
     "discover_catalogs": "discovery",
+    "LockMode": "lockfile",
+    "LockReport": "locking",
     "DeleteMarker": "model",
     "ObjectVersion": "model",
     "RemoteObject": "model",
