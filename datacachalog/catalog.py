@@ -29,20 +29,15 @@ from datacachalog.errors import (
     DatacachalogError,
     DatasetNotFoundError,
     InvalidPinError,
-    LockError,
-    NothingThereYetError,
-    ObjectNotFoundError,
     PartialFailureError,
 )
 from datacachalog.line import Line
 from datacachalog.loader import load
 from datacachalog.lockfile import LockFile, LockMode
-from datacachalog.lockfile import read as read_lock
 from datacachalog.locking import (
     Hold,
     LockNews,
     LockReport,
-    difference,
     disagreements,
     must_resolve,
     refuse_disagreement,
@@ -64,6 +59,7 @@ from datacachalog.retrieval import Target, retrieve
 from datacachalog.run import Run
 from datacachalog.session import Ask, Instant, running, settled, slug
 from datacachalog.settings import cache_dir
+from datacachalog.sides import LATEST, LOCK, PLACED, Side, compare_sides, named_lock
 from datacachalog.spec import (
     CacheSettings,
     Dataset,
@@ -81,7 +77,6 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 OneOrMany = Path | list[Path]
-_Entries = tuple[Mapping[str, LockedDataset], Mapping[str, DatacachalogError]]
 T = TypeVar("T")
 
 _LINKS = {
@@ -352,8 +347,8 @@ class Catalog:
         chosen = {name: self._dataset(name) for name in names or self.datasets}
         before = self.lock_file.load() or Lock()
         todo = must_resolve(chosen, before, upgrade, self.root)
-        resolved, errors = self._entries(todo, Ask(jobs=jobs, report=report))
-        return write_lock(self.lock_file, self.datasets, resolved, errors)
+        fresh = self._resolved(todo, Ask(jobs=jobs, report=report))
+        return write_lock(self.lock_file, self.datasets, fresh.entries, fresh.errors)
 
     def check_lock(self, *names: str) -> list[str]:
         """Say, in a sentence each, where catalog and lock disagree; asks no network.
@@ -380,8 +375,8 @@ class Catalog:
         """
         lock = self.lock_file.demand()
         chosen = self._chosen(names)
-        fresh, errors = self._entries(chosen, Ask(jobs=jobs, report=report))
-        return _differences(chosen, lock.datasets, fresh, errors)
+        fresh = self._resolved(chosen, Ask(jobs=jobs, report=report))
+        return compare_sides(Side(lock.datasets), fresh, chosen)
 
     def diff(
         self,
@@ -399,46 +394,23 @@ class Catalog:
         had has its `error`.
         """
         ask = Ask(jobs=jobs, report=report)
-        default = "lock" if self.lock_file.path.exists() else "placed"
-        old, old_errors = self._side(default if a is None else a, names, ask)
-        new, new_errors = self._side("latest" if b is None else b, names, ask)
-        errors = {
-            name: error
-            for name, error in {**old_errors, **new_errors}.items()
-            # What was not there on one side is empty there, and no failure.
-            if not isinstance(error, NothingThereYetError)
-            and not (isinstance(error, ObjectNotFoundError) and (name in old or name in new))
-        }
-        return _differences(sorted({*old, *new, *errors}), old, new, errors)
+        default = LOCK if self.lock_file.path.exists() else PLACED
+        old = self._side(default if a is None else a, names, ask)
+        new = self._side(LATEST if b is None else b, names, ask)
+        old, new = old.or_empty_as(new), new.or_empty_as(old)
+        both = sorted({*old.entries, *old.errors, *new.entries, *new.errors})
+        return compare_sides(old, new, both)
 
-    def _side(self, side: Instant | Lock, names: Sequence[str], ask: Ask) -> _Entries:
+    def _side(self, side: Instant | Lock, names: Sequence[str], ask: Ask) -> Side:
         chosen = self._chosen(names)
-        if not isinstance(side, str | Lock) or side == "latest":
-            return self._entries(chosen, replace(ask, as_of=side))
-        if side == "placed":
-            return self._placed(chosen), {}
-        lock = side if isinstance(side, Lock) else self._lock_named(side)
+        if not isinstance(side, str | Lock) or side == LATEST:
+            return self._resolved(chosen, replace(ask, as_of=side))
+        if side == PLACED:
+            return Side(self._placed(chosen))
+        lock = side if isinstance(side, Lock) else named_lock(side, self.lock_file)
         if lock is None:
-            return self._entries(chosen, replace(ask, as_of=str(side)))
-        return lock.only(chosen if names else lock.datasets).datasets, {}
-
-    def _lock_named(self, side: str) -> Lock | None:
-        """Return the lock that the side of a comparison names; None if it is a time."""
-        if side == "lock":
-            return self.lock_file.demand()
-        if side.endswith(".lock") or os.path.isfile(side):
-            lock = read_lock(Path(side))
-            if lock is None:
-                raise LockError(f"there is no lock '{side}'", hint="check the path")
-            return lock
-        if not side[:1].isdigit() and side[:1] not in "Pp":
-            known = ("lock", "latest", "placed")
-            raise InvalidPinError(
-                f"'{side}' is no side of a comparison",
-                hint=did_you_mean(side, known)
-                or "write `lock`, `latest`, `placed`, a time, or the path of a lock file",
-            )
-        return None
+            return self._resolved(chosen, replace(ask, as_of=str(side)))
+        return Side(lock.only(chosen if names else lock.datasets).datasets)
 
     def _chosen(self, names: Sequence[str]) -> list[str]:
         return [self._dataset(name).name for name in dict.fromkeys(names or self.datasets)]
@@ -448,8 +420,8 @@ class Catalog:
             entries = {name: self._line(name, Ask(), run).placed_entry() for name in names}
         return {name: entry for name, entry in entries.items() if entry is not None}
 
-    def _entries(self, names: Sequence[str], ask: Ask) -> _Entries:
-        """Resolve datasets as a lock needs them; return entries and errors by name."""
+    def _resolved(self, names: Sequence[str], ask: Ask) -> Side:
+        """Return datasets as a lock needs them, resolved afresh, in the order of `names`."""
         _ = ask.pin  # a time that cannot be read is no dataset's own failure
         entries: dict[str, LockedDataset] = {}
         errors: dict[str, DatacachalogError] = {}
@@ -458,7 +430,7 @@ class Catalog:
             entries[line.dataset.name] = line.resolve_for_lock()
 
         self._each(names, ask, resolve_one, errors.__setitem__)
-        return (
+        return Side(
             {name: entries[name] for name in names if name in entries},
             {name: errors[name] for name in names if name in errors},
         )
@@ -728,22 +700,6 @@ def _finished(outcome: Outcome) -> events.DatasetFinished:
         total_bytes=outcome.total_bytes,
         error=outcome.error,
     )
-
-
-def _differences(
-    names: Iterable[str],
-    old: Mapping[str, LockedDataset],
-    new: Mapping[str, LockedDataset],
-    errors: Mapping[str, DatacachalogError],
-) -> list[Comparison]:
-    """Compare two sides; leave out what is equal, and keep what failed."""
-    found = [
-        Comparison(name, error=errors[name])
-        if name in errors
-        else difference(old.get(name), new.get(name))
-        for name in names
-    ]
-    return [comparison for comparison in found if comparison.changes or comparison.error]
 
 
 def _failed(name: str, error: DatacachalogError) -> Outcome:

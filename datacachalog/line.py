@@ -108,9 +108,10 @@ class Line:
         hashes: dict[str, str] = {}
 
         def read(obj: RemoteObject) -> None:
-            self.run.cancel.check()
             digests = Hashes(())
-            digests.read(obj.uri.removeprefix("file://"))
+            for data in self.storage.read(obj, 0, obj.size):
+                self.run.cancel.check()
+                digests.update(data)
             hashes[obj.relpath] = digests.blake3
 
         self.run.pool.each(read, resolution.objects)

@@ -202,14 +202,12 @@ def find_local(
 
 def lost(locked: LockedDataset, exc: StorageError) -> ObjectNotFoundError:
     """Return the error for bytes that the lock names and that cannot be had any more."""
-    because = {
-        Held.VERSION: "; a lifecycle rule or a person deleted that version for good",
-        Held.ETAG: ", and its bucket keeps no history that could bring the old bytes back",
-        Held.HASH: ", and a disk keeps no history that could bring the old bytes back",
-    }[locked.held]
-    when = " for the lock" if isinstance(exc, ObjectChangedError) else ""
+    if isinstance(exc, ObjectChangedError):
+        reason = f"{exc} for the lock, which has no version of it that would bring old bytes back"
+    else:
+        reason = f"{exc}; it was deleted for good, by a lifecycle rule or a person"
     return ObjectNotFoundError(
-        f"what the lock names is lost: {exc}{when}{because}",
+        f"what the lock names is lost: {reason}",
         hint="get the files from a machine that has them, or take what is there now:"
         f" `dcl lock --upgrade {locked.name}`",
     )

@@ -614,8 +614,8 @@ def test_a_version_that_expired_is_lost(project: Project) -> None:
         catalog.fetch("one")
 
     assert str(caught.value) == (
-        f"what the lock names is lost: {LAKE}/one.csv is gone; a lifecycle rule or a person"
-        " deleted that version for good"
+        f"what the lock names is lost: {LAKE}/one.csv is gone; it was deleted for good, by a"
+        " lifecycle rule or a person"
     )
     assert caught.value.hint == (
         "get the files from a machine that has them, or take what is there now:"
@@ -639,11 +639,13 @@ def test_what_only_an_etag_held_is_lost_with_it(tmp_path: Path, is_deleted: bool
         project.catalog(one()).fetch("one")
 
     assert from_the_cache == {"one.csv": b"1"}
-    what = "is gone" if is_deleted else "changed since it was resolved for the lock"
-    assert str(caught.value) == (
-        f"what the lock names is lost: {LAKE}/one.csv {what}, and its bucket keeps no history"
-        " that could bring the old bytes back"
+    what = (
+        "is gone; it was deleted for good, by a lifecycle rule or a person"
+        if is_deleted
+        else "changed since it was resolved for the lock, which has no version of it that would"
+        " bring old bytes back"
     )
+    assert str(caught.value) == f"what the lock names is lost: {LAKE}/one.csv {what}"
 
 
 def test_what_is_lost_leaves_what_is_in_place(project: Project) -> None:

@@ -428,7 +428,7 @@ def test_a_bucket_without_history(s3: TestS3, tmp_path: Path) -> None:
     assert '"pin":"etag"' in text
     assert str(caught.value) == (
         f"what the lock names is lost: {bucket.uri('one.csv')} changed since it was resolved for"
-        " the lock, and its bucket keeps no history that could bring the old bytes back"
+        " the lock, which has no version of it that would bring old bytes back"
     )
 
 
