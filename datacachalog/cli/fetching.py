@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from datacachalog.catalog import Catalog, load_catalog
 from datacachalog.catalog import get as get_uri
 from datacachalog.cli import exits
+from datacachalog.cli.entries import shown_path
 from datacachalog.cli.options import (
     DEFAULTS,
     AsOf,
@@ -67,6 +68,8 @@ def sync(
         return _show_dry_run(result, terminal, json=json)
     if json:
         terminal.document("sync", report_document(result, dry_run=False))
+    if as_of is not None or version_id is not None:
+        _say_where(result, terminal)
     return _close(result, catalog.lock_file.name, terminal)
 
 
@@ -149,6 +152,13 @@ def _bring(catalog: Catalog, names: Sequence[str], asked: Asked, terminal: Termi
             check=False,
             report=report,
         )
+
+
+def _say_where(result: SyncReport, terminal: Terminal) -> None:
+    """Say in which folders another state than the catalog's landed."""
+    for outcome in result.outcomes:
+        if outcome.error is None and outcome.folder is not None:
+            terminal.note(f"{outcome.name}: in {shown_path(outcome.folder)}")
 
 
 def _show_dry_run(result: SyncReport, terminal: Terminal, *, json: bool) -> int:

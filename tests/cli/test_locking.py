@@ -327,6 +327,15 @@ def test_a_time_of_versions_fits_as_of(dcl: Dcl, timeline: Timeline) -> None:
     assert (timeline.root / "data/prices/prices.csv").read_bytes() == b"22"
 
 
+def test_sync_says_where_another_state_landed(dcl: Dcl, timeline: Timeline) -> None:
+    """Beside what is in place; a plain sync needs no such line."""
+    ran = dcl("sync", "prices", "--as-of", "2026-02-03")
+    plain = dcl("sync", "prices")
+
+    assert lines(ran.err)[1] == "prices: in data/prices@2026-02-03"
+    assert not any(": in " in line for line in lines(plain.err))
+
+
 def test_versions_of_many_files(dcl: Dcl, dcl_tty: Dcl, timeline: Timeline) -> None:
     """One table with each file's name above its rows."""
     timeline.bucket.put("orders/b.csv", b"bb")
