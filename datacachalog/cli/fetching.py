@@ -34,9 +34,13 @@ from datacachalog.cli.progress import watch
 from datacachalog.cli.records import as_list, paths_document, report_document
 from datacachalog.cli.sentences import tell_lock, tell_run
 from datacachalog.cli.streams import Terminal
+from datacachalog.cli.visible import plural
 from datacachalog.cli.words import UsageError
 from datacachalog.outcome import SyncReport
 from datacachalog.uri import check_source
+
+_FEW = 8
+"""Folders told after a sync as of another time, unless `--verbose`."""
 
 
 def sync(
@@ -156,9 +160,12 @@ def _bring(catalog: Catalog, names: Sequence[str], asked: Asked, terminal: Termi
 
 def _say_where(result: SyncReport, terminal: Terminal) -> None:
     """Say in which folders another state than the catalog's landed."""
-    for outcome in result.outcomes:
-        if outcome.error is None and outcome.folder is not None:
-            terminal.note(f"{outcome.name}: in {shown_path(outcome.folder)}")
+    folders = [(o.name, o.folder) for o in result.outcomes if o.error is None and o.folder]
+    shown = folders if terminal.verbose else folders[:_FEW]
+    for name, folder in shown:
+        terminal.note(f"{name}: in {shown_path(folder)}")
+    if hidden := len(folders) - len(shown):
+        terminal.note(f"{plural(hidden, 'more dataset')} beside them (`-v` shows all)")
 
 
 def _show_dry_run(result: SyncReport, terminal: Terminal, *, json: bool) -> int:
