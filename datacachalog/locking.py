@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC
 from pathlib import Path
 
 from blake3 import blake3
@@ -25,17 +24,8 @@ from datacachalog.errors import (
 )
 from datacachalog.lockfile import LockFile, LockMode
 from datacachalog.locktext import Held, Lock, LockedDataset
-from datacachalog.model import (
-    EPOCH,
-    Ago,
-    AsOf,
-    Latest,
-    Origin,
-    Pin,
-    RemoteObject,
-    Resolution,
-    VersionId,
-)
+from datacachalog.model import EPOCH, Origin, Pin, RemoteObject, Resolution
+from datacachalog.resolve import pin_identity
 from datacachalog.spec import Dataset
 
 # --- entries ------------------------------------------------------------------------
@@ -75,7 +65,7 @@ def digest_of(dataset: Dataset, pin: Pin, root: Path) -> str:
     """
     folder = globs.escape(str(root))
     sources = [portable(source, folder) for source in dataset.sources]
-    parts = [sources, sorted(dataset.exclude), _pin_text(pin), dataset.storage]
+    parts = [sources, sorted(dataset.exclude), pin_identity(pin), dataset.storage]
     return blake3(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -95,18 +85,6 @@ def portable(source: str, root: str) -> str:
     if os.path.commonpath([path, root]) == "/":
         return source
     return f"./{os.path.relpath(path, root)}"
-
-
-def _pin_text(pin: Pin) -> str:
-    match pin:
-        case AsOf(at):
-            return f"as of {at.astimezone(UTC).isoformat()}"
-        case Ago(delta):
-            return f"ago {delta.total_seconds()}"
-        case VersionId(version_id):
-            return f"version {version_id}"
-        case Latest():
-            return "latest"
 
 
 # --- one dataset in one run ---------------------------------------------------------

@@ -73,7 +73,7 @@ def digest(dataset: Dataset, pin: Pin, endpoint: str) -> str:
 
     Descriptions, owners, readers and paths take no part.
     """
-    parts = [list(dataset.sources), sorted(dataset.exclude), _pin_identity(pin), endpoint]
+    parts = [list(dataset.sources), sorted(dataset.exclude), pin_identity(pin), endpoint]
     return blake3(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -372,7 +372,8 @@ def _from_state(state: State, pin: Pin) -> Resolution:
     )
 
 
-def _pin_identity(pin: Pin) -> str:
+def pin_identity(pin: Pin) -> str:
+    """Return the text that stands for a pin in digests: the same for the same meaning."""
     match pin:
         case Latest():
             return "latest"
