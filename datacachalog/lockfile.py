@@ -110,6 +110,7 @@ class LockFile:
         guard = Guard(str(self._guard))
         guard.acquire(wait=PATIENCE, sleep=time.sleep)
         try:
+            _sweep(self.path.parent)
             return write(self.path, change(self.load() or Lock()))
         finally:
             guard.release()
@@ -150,3 +151,11 @@ def write(path: Path, lock: Lock) -> bool:
             files.remove(str(temp))
         raise CacheError(f"'{path}' cannot be written: {exc.strerror}") from exc
     return True
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed runs left half-written beside the lock."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if files.is_abandoned(path.name, time.time() - path.lstat().st_ctime):
+                files.remove(str(path))

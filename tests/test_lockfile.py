@@ -1,10 +1,12 @@
 """The lock file on disk: when it counts, and how it is replaced."""
 
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
+from datacachalog.cache import files
 from datacachalog.errors import CacheError, InvalidValueError, LockError
 from datacachalog.lockfile import LockFile, LockMode
 from datacachalog.locktext import Held, Lock, LockedDataset
@@ -107,6 +109,19 @@ def test_a_lock_that_cannot_be_written_stays(tmp_path: Path) -> None:
         file.update([an_entry("one")])
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["catalog.lock", "state"]
+
+
+def test_what_a_killed_run_left_is_swept(tmp_path: Path) -> None:
+    """A half-written lock of a process that is gone does not stay beside the catalog."""
+    ours = files.temp_name()
+    dead = ours.replace(f"-{os.getpid()}-", "-999999999-")
+    for name in (f".{ours}", f".{dead}", ".env.tmp"):
+        (tmp_path / name).write_text("{")
+    a_file(tmp_path).update([an_entry("one")])
+
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == sorted(
+        [f".{ours}", ".env.tmp", "catalog.lock"]
+    )
 
 
 def test_a_mode_that_is_none_is_refused_with_the_nearest() -> None:
