@@ -4,6 +4,7 @@ Pure: it touches neither network nor disk, but asks questions about the disk tha
 caller answers. `transfer` does what it says; `status` and `--dry-run` only show it.
 """
 
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +20,23 @@ class Hit:
 
     object: RemoteObject
     row: int  # in the state's files
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """All hits of a plan, as columns: nearly every file is one, so a value each would cost.
+
+    `rows` are those of `objects` in the state's files. A `Hit` is made where one is wanted.
+    """
+
+    objects: Sequence[RemoteObject] = ()
+    rows: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return map(Hit, self.objects, self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +99,11 @@ Step = Hit | Link | Download | Drop | Upload | Conflict | Keep
 class Plan:
     """What it takes to make a dataset's folder match its resolution, by kind of step.
 
-    Every list is sorted by relpath. `hits` are row-and-object pairs; nothing needs to be
-    done for them.
+    Every list is sorted by relpath. For `hits` nothing needs to be done.
     """
 
     resolution: Resolution
-    hits: tuple[Hit, ...] = ()
+    hits: Hits = Hits()
     links: tuple[Link, ...] = ()
     downloads: tuple[Download, ...] = ()
     drops: tuple[Drop, ...] = ()
@@ -133,7 +150,8 @@ def plan(resolution: Resolution, placed: PlacedFiles, ask: Questions) -> Plan:
     as ours and untouched if the state has it with the size and mtime it has now. Rows
     without a blake3 were invalidated: they are ours, but not what they should be.
     """
-    hits: list[Hit] = []
+    hits: list[RemoteObject] = []
+    rows: list[int] = []
     others: list[tuple[RemoteObject, FileStat | None, int | None]] = []
     find_row, look = placed.index.get, ask.look
     sizes, mtimes, etags, uris = placed.size, placed.mtime_ns, placed.etag, placed.uri
@@ -157,11 +175,12 @@ def plan(resolution: Resolution, placed: PlacedFiles, ask: Questions) -> Plan:
                 or obj.is_same_as(placed.row(i).object)
             )
         ):
-            hits.append(Hit(obj, i))
+            hits.append(obj)
+            rows.append(i)
         else:
             others.append((obj, found, i))
     drops, keeps = _gone(resolution, placed, ask)
-    return _Sorter(placed, ask, drops).sort(resolution, hits, others, keeps)
+    return _Sorter(placed, ask, drops).sort(resolution, Hits(hits, rows), others, keeps)
 
 
 def _gone(
@@ -197,7 +216,7 @@ class _Sorter:
     def sort(
         self,
         resolution: Resolution,
-        hits: list[Hit],
+        hits: Hits,
         others: list[tuple[RemoteObject, FileStat | None, int | None]],
         keeps: list[Keep],
     ) -> Plan:
@@ -216,7 +235,7 @@ class _Sorter:
                         downloads.append(Download(obj, reason, over))
         return Plan(
             resolution,
-            hits=tuple(hits),
+            hits=hits,
             links=tuple(links),
             downloads=tuple(downloads),
             drops=tuple(self._drops),

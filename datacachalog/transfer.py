@@ -99,7 +99,7 @@ class Transfer:
         placed, dropped = self._put_in_place()
         downloads = [step.object for step in self._steps if self._stored_of(step).downloaded]
         return Result(
-            placed=PlacedFiles.of(placed),
+            placed=self.before.with_changes(self.plan.hits.rows, self.plan.hits.objects, placed),
             downloaded=len(downloads),
             downloaded_bytes=sum(obj.size for obj in downloads),
             linked=len(self._steps) - len(downloads),
@@ -206,10 +206,10 @@ class Transfer:
     # --- into place -------------------------------------------------------------
 
     def _put_in_place(self) -> tuple[list[PlacedFile], int]:
-        """Stage everything, and only then change what is visible."""
+        """Stage everything, and only then change what is visible; return what came and went."""
         folder = self.disk.folder
         staged: dict[str, Staged] = {}
-        placed = [self._kept(hit.object, hit.row) for hit in self.plan.hits]
+        placed: list[PlacedFile] = []
         self.run.at_interrupt.append(folder.give_up)
         try:
             self._in_lots(
@@ -293,12 +293,6 @@ class Transfer:
             folder.drop(step.relpath, size=step.over.size, mtime_ns=step.over.mtime_ns)
             for step in self.plan.drops
         )
-
-    def _kept(self, obj: RemoteObject, row: int) -> PlacedFile:
-        old = self.before.row(row)
-        if old.object.version_id is None and obj.version_id is not None:
-            return PlacedFile(obj, old.blake3, old.mtime_ns)
-        return old
 
 
 def refuse_conflicts(plan: Plan, folder: Folder) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from datacachalog.cache import files
 from datacachalog.cache.files import FileStat
@@ -26,6 +26,8 @@ from datacachalog.errors import CacheError
 from datacachalog.model import EPOCH, MICROSECOND, RemoteObject
 
 FORMAT = 1
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,40 @@ class PlacedFiles:
     def index(self) -> dict[str, int]:
         """Map each relpath to its row."""
         return {relpath: i for i, relpath in enumerate(self.relpath)}
+
+    def with_changes(
+        self, rows: Sequence[int], objects: Sequence[RemoteObject], placed: Iterable[PlacedFile]
+    ) -> "PlacedFiles":
+        """Return these of the rows, which stay, and what was `placed` anew, as sorted columns.
+
+        `objects` are what the rows were found to be: a version id that the row lacks is
+        learnt from them. No value is made of a row that stays as it was.
+        """
+        version_id = self.version_id
+        learnt = {
+            i: PlacedFile(obj, self.blake3[i], self.mtime_ns[i])
+            for i, obj in zip(rows, objects, strict=True)
+            if obj.version_id is not None and version_id[i] is None
+        }
+        kept = [i for i in rows if i not in learnt] if learnt else rows
+        fresh = PlacedFiles.of([*learnt.values(), *placed])
+        # Two sorted runs, which sorting only has to merge.
+        order = [*kept, *range(len(self), len(self) + len(fresh))]
+        order.sort(key=(self.relpath + fresh.relpath).__getitem__)
+
+        def merged(old: list[T], new: list[T]) -> list[T]:
+            return list(map((old + new).__getitem__, order))
+
+        return PlacedFiles(
+            relpath=merged(self.relpath, fresh.relpath),
+            uri=merged(self.uri, fresh.uri),
+            size=merged(self.size, fresh.size),
+            modified_us=merged(self.modified_us, fresh.modified_us),
+            etag=merged(self.etag, fresh.etag),
+            version_id=merged(self.version_id, fresh.version_id),
+            blake3=merged(self.blake3, fresh.blake3),
+            mtime_ns=merged(self.mtime_ns, fresh.mtime_ns),
+        )
 
     def find(self, relpath: str) -> PlacedFile | None:
         """Return the file at `relpath`, or None if none was placed there."""

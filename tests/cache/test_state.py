@@ -78,6 +78,29 @@ def test_a_row_is_found_by_its_path() -> None:
     assert found.find("c") is None
 
 
+def test_changes_leave_the_rows_that_stay_as_they_were() -> None:
+    """One is written anew, one dropped, one new; all are sorted, whatever order they came in."""
+    before = PlacedFiles.of([placed("a"), placed("b"), placed("c", etag="old"), placed("d")])
+    now = [placed("a").object, placed("b").object]
+
+    after = before.with_changes([0, 1], now, [placed("ba"), placed("c", etag="new"), placed("A")])
+
+    assert list(after) == [
+        placed("A"), placed("a"), placed("b"), placed("ba"), placed("c", etag="new"),
+    ]  # fmt: skip
+    assert list(before)[2] == placed("c", etag="old")
+
+
+def test_a_version_id_that_a_row_lacks_is_learnt() -> None:
+    """From what the file was found to be; a row that has one keeps its own."""
+    before = PlacedFiles.of([placed("a"), placed("b", version_id="v1"), placed("c")])
+    now = [placed(name, version_id="v2").object for name in "abc"]
+
+    after = before.with_changes([0, 1], now[:2], [])
+
+    assert list(after) == [placed("a", version_id="v2"), placed("b", version_id="v1")]
+
+
 def test_a_state_holds_no_column_it_can_do_without(folder: StateFolder) -> None:
     """Keys follow from their prefix, and times from the remote's: 100,000 rows stay small."""
     folder.write("orders", state(placed("a"), placed("b")))
