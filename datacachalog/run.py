@@ -11,6 +11,7 @@ from datacachalog import events
 from datacachalog.cache import files
 from datacachalog.pool import Pool, Valve
 from datacachalog.retry import Cancel
+from datacachalog.settings import DEFAULT_JOBS
 from datacachalog.storage.protocol import Storage
 
 
@@ -18,7 +19,8 @@ from datacachalog.storage.protocol import Storage
 class Run:
     """What all transfers of one run share: the pools, the valve, the flag and the ear.
 
-    `walkers` walk datasets, `pool` moves their bytes; the one waits for the other.
+    `walkers` walk datasets, `pool` moves their bytes; the one waits for the other. `width` is
+    how many requests a lane may have under way.
     """
 
     pool: Pool
@@ -26,6 +28,7 @@ class Run:
     valve: Valve
     cancel: Cancel
     report: events.Report
+    width: int = DEFAULT_JOBS
     temps: set[str] = field(default_factory=set)
     clocks: dict[str, datetime] = field(default_factory=dict)
     at_interrupt: list[Callable[[], None]] = field(default_factory=list)

@@ -18,7 +18,7 @@ from datacachalog.pool import Pool, Valve
 from datacachalog.resolve import Policy, settle
 from datacachalog.retry import Cancel, retrying
 from datacachalog.run import Run
-from datacachalog.settings import DEFAULT_JOBS, MAX_JOBS
+from datacachalog.settings import DEFAULT_JOBS, MAX_JOBS, width
 from datacachalog.storage.protocol import Storage
 
 Instant = str | date | datetime
@@ -64,7 +64,7 @@ def running(ask: Ask) -> Iterator[Run]:
     jobs = max(1, min(MAX_JOBS, ask.jobs or DEFAULT_JOBS))
     cancel = Cancel()
     with Pool(jobs, cancel) as pool, Pool(jobs, cancel) as walkers:
-        run = Run(pool, walkers, Valve(jobs), cancel, ask.report)
+        run = Run(pool, walkers, Valve(jobs), cancel, ask.report, width(ask.jobs))
         try:
             yield run
         except KeyboardInterrupt:

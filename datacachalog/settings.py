@@ -28,6 +28,19 @@ def cache_dir(configured: str | os.PathLike[str] | None, environ: Mapping[str, s
     return Path(os.path.abspath(os.path.expanduser(chosen)))
 
 
+def width(jobs: int | None) -> int:
+    """Return how many requests one lane may have under way: `jobs`, else as many as pay.
+
+    A connection takes a descriptor, and half of those that the process may have are left alone.
+    """
+    import resource
+
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if descriptors == resource.RLIM_INFINITY:
+        descriptors = 2 * MAX_JOBS
+    return max(1, min(jobs or MAX_JOBS, MAX_JOBS, descriptors // 2))
+
+
 def umask() -> int:
     """Return the process's umask without racing other threads where the system lets us."""
     try:

@@ -22,7 +22,8 @@ from datacachalog.cache.files import FileStat
 from datacachalog.cache.placement import Folder, SourceVanishedError, Staged
 from datacachalog.cache.state import PlacedFile, PlacedFiles
 from datacachalog.checksums import Checksum, Hashes
-from datacachalog.errors import LocalFileConflictError, OfflineError
+from datacachalog.errors import DatacachalogError, LocalFileConflictError, OfflineError
+from datacachalog.haul import Haul
 from datacachalog.model import RemoteObject
 from datacachalog.plan import Download, Link, Plan
 from datacachalog.pool import Batch
@@ -31,6 +32,9 @@ from datacachalog.storage.protocol import Storage
 
 LOCK_WAIT = 15 * 60.0
 """Seconds to wait for another run that fetches the same large object; then fetch it too."""
+
+_MANY = 8
+"""From so many small objects on, a lane carries them."""
 
 _AT_ONCE = 64
 """Files that one task stages or publishes."""
@@ -120,8 +124,12 @@ class Transfer:
         batch = Batch(self.run.cancel)
         tasks = [partial(self._vouch, link.object) for link in self.plan.links]
         # Large ones first: the last to finish then are small.
-        by_size = sorted(self.plan.downloads, key=lambda step: -step.object.size)
-        tasks += [partial(self._begin, step.object, batch) for step in by_size]
+        by_size = sorted((step.object for step in self.plan.downloads), key=lambda o: -o.size)
+        small = [obj for obj in by_size if not is_large(obj)]
+        if len(small) >= _MANY and not self.is_offline and self._leads_a_lane_to(small[0]):
+            by_size = by_size[: len(by_size) - len(small)]
+            tasks.append(partial(self._haul(batch).carry, small))
+        tasks += [partial(self._begin, obj, batch) for obj in by_size]
         try:
             self.run.pool.start(tasks, batch).wait()
             for obj in self._busy:
@@ -129,6 +137,31 @@ class Transfer:
         finally:
             for arrival in self._large:
                 arrival.give_up()
+
+    def _leads_a_lane_to(self, obj: RemoteObject) -> bool:
+        try:
+            return self.storage.request(obj, 0, obj.size) is not None
+        except DatacachalogError:
+            return False  # reading it will say why
+
+    def _haul(self, batch: Batch) -> Haul:
+        return Haul(
+            self.dataset,
+            self.storage,
+            self.disk.endpoint,
+            self.disk.store,
+            self.run,
+            self.demand,
+            arrived=self._note_parcel,
+            handed_back=lambda obj: self._again(obj, batch),
+            is_over=lambda: batch.has_failed,
+        )
+
+    def _note_parcel(self, obj: RemoteObject, fingerprint: str, blake3: str) -> None:
+        self._stored[obj.uri] = Stored(self.disk.store.path(fingerprint), blake3, True)
+
+    def _again(self, obj: RemoteObject, batch: Batch) -> None:
+        self.run.pool.start([partial(self._begin, obj, batch)], batch)
 
     def _begin(self, obj: RemoteObject, batch: Batch) -> None:
         """Fetch a small object at once; hand the ranges of a large one to the pool."""

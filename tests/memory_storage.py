@@ -200,6 +200,9 @@ class MemoryStorage:
         if fault is not None and fault.error is not None:
             raise fault.error
 
+    def request(self, obj: RemoteObject, start: int, stop: int) -> None:
+        """Return None: only `read` gives bytes."""
+
     def upload(
         self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
     ) -> Uploaded:

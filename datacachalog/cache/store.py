@@ -12,6 +12,7 @@ which is no part of it, belongs to `snapshot`.
 """
 
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -93,12 +94,12 @@ class Store:
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            return os.open(temp, flags, 0o600)
+            return os.open(temp, flags, self.mode)
         except FileNotFoundError:
             # The cache was removed since this process made its folders: make them again.
             self._ready_pid = None
             self.prepare()
-            return os.open(temp, flags, 0o600)
+            return os.open(temp, flags, self.mode)
 
     def lock_path(self, fingerprint: str) -> str:
         """Return the lock file that keeps two runs from fetching one object twice."""
@@ -107,9 +108,10 @@ class Store:
 
     def seal(self, target: int | str, mtime_ns: int) -> FileStat:
         """Give a verified file (path or descriptor) an object's mode and times; return its stat."""
-        os.chmod(target, self.mode)
         os.utime(target, ns=(time.time_ns(), mtime_ns))
         st = os.stat(target)
+        if stat.S_IMODE(st.st_mode) != self.mode:  # it was not made by `create`
+            os.chmod(target, self.mode)
         return FileStat(st.st_size, st.st_mtime_ns, st.st_ino)
 
     def adopt(self, temp: str, fingerprint: str) -> None:

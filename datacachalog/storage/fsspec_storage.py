@@ -84,6 +84,9 @@ class FsspecStorage:
                 self._check_identity(obj, path)
             yield piece
 
+    def request(self, obj: RemoteObject, start: int, stop: int) -> None:
+        """Return None: only `read` gives bytes."""
+
     def upload(
         self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
     ) -> Uploaded:

@@ -77,6 +77,9 @@ class LocalStorage:
                     _check_identity(obj, file.fileno())
                 yield block
 
+    def request(self, obj: RemoteObject, start: int, stop: int) -> None:
+        """Return None: only `read` gives bytes."""
+
     def upload(
         self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
     ) -> Uploaded:

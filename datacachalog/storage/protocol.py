@@ -5,12 +5,12 @@ Used by `resolve` and `transfer`. An implementation translates its library's err
 writes a local path.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from datacachalog.model import DeleteMarker, RemoteObject
 
@@ -35,6 +35,55 @@ class Uploaded:
 
     object: RemoteObject
     unproven: str | None = None
+
+
+class Channel(Protocol):
+    """A connection that never blocks."""
+
+    @property
+    def fileno(self) -> int:
+        """The descriptor to wait on; the same for all of its life."""
+        ...
+
+    @property
+    def holds_back(self) -> bool:
+        """Tell whether bytes may have come that no waiting shows: read until there are none."""
+        ...
+
+    def open(self) -> int:
+        """Go on connecting; return 0 when done, else the event of `selectors` to wait for."""
+        ...
+
+    def send(self, data: bytes) -> None:
+        """Send all of a request's head; raises OSError."""
+        ...
+
+    def receive(self, buffer: memoryview) -> int | None:
+        """Return how many bytes came into `buffer`: 0 at the end, None if none came yet."""
+        ...
+
+    def close(self) -> None:
+        """Hang up."""
+        ...
+
+
+class Site(Protocol):
+    """Where connections lead to; requests of one site may share them."""
+
+    def connect(self) -> Channel:
+        """Begin a connection; only the look-up of the host's name may block."""
+        ...
+
+
+class Request(NamedTuple):
+    """A GET as `lane` carries it: where to, its bytes, and what is no right answer to it.
+
+    `check` takes the answer's status (200 or 206) and headers (names in lower case), and raises.
+    """
+
+    site: Site
+    head: bytes
+    check: Callable[[int, Mapping[str, str]], None]
 
 
 class Storage(Protocol):
@@ -81,6 +130,13 @@ class Storage(Protocol):
         range and total size are compared with `obj`: `ObjectChangedError` when they differ,
         `ObjectNotFoundError` when it is gone. Buffers are at most a few MiB. The caller
         counts what it receives.
+        """
+        ...
+
+    def request(self, obj: RemoteObject, start: int, stop: int) -> Request | None:
+        """Return the GET of the same bytes, signed now; None where only `read` gives them.
+
+        Bound and checked as in `read`.
         """
         ...
 

@@ -10,13 +10,15 @@ with the same checks.
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from datacachalog.errors import IntegrityError, ObjectChangedError
 from datacachalog.model import RemoteObject
+from datacachalog.storage.protocol import Request
 from datacachalog.storage.s3 import faults
 from datacachalog.storage.s3.connection import Connection
 from datacachalog.storage.s3.credentials import CredentialSource
@@ -26,7 +28,7 @@ from datacachalog.storage.s3.sockets import (
     proxy_for,
     read_bundle,
 )
-from datacachalog.storage.s3.wire import Stream, Wire, quoted, unquoted
+from datacachalog.storage.s3.wire import Wire, quoted, unquoted
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -159,16 +161,11 @@ def read_by_wire(
     wire: Wire, bucket: str, key: str, obj: RemoteObject, start: int, stop: int
 ) -> Iterator["memoryview | bytes"]:
     """Stream the same over a signed request: any key, also after a fork."""
-    headers = {}
-    if (start, stop) != (0, obj.size):
-        headers["range"] = f"bytes={start}-{stop - 1}"
-    if obj.etag:
-        headers["if-match"] = quoted(obj.etag)
-    query = {"versionId": obj.version_id} if obj.version_id else {}
+    query, headers = _conditions(obj, start, stop)
     with wire.open("GET", bucket, key, query=query, headers=headers) as stream:
         if stream.status not in (200, 206):
             raise stream.drain().fault(obj.uri, version_id=obj.version_id)
-        _check_stream(stream, obj, start, stop)
+        _check_head(obj, start, stop, stream.status, stream.headers)
         left = stop - start
         while left:
             piece = stream.read(min(left, _MIN_CHUNK))
@@ -180,10 +177,33 @@ def read_by_wire(
             raise IntegrityError(f"{obj.uri} is longer than the {obj.size} bytes announced")
 
 
-def _check_stream(stream: Stream, obj: RemoteObject, start: int, stop: int) -> None:
-    headers = stream.headers
+def request(
+    wire: Wire, bucket: str, key: str, obj: RemoteObject, start: int, stop: int
+) -> Request | None:
+    """Return the GET of the same for a lane; None where that is not possible."""
+    site = wire.site(bucket)
+    if site is None:
+        return None
+    query, headers = _conditions(obj, start, stop)
+    head = wire.head(bucket, key, query=query, headers=headers)
+    return Request(site, head, partial(_check_head, obj, start, stop))
+
+
+def _conditions(obj: RemoteObject, start: int, stop: int) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the query and the headers that bind a GET to exactly these bytes of `obj`."""
+    headers = {}
+    if (start, stop) != (0, obj.size):
+        headers["range"] = f"bytes={start}-{stop - 1}"
+    if obj.etag:
+        headers["if-match"] = quoted(obj.etag)
+    return {"versionId": obj.version_id} if obj.version_id else {}, headers
+
+
+def _check_head(
+    obj: RemoteObject, start: int, stop: int, status: int, headers: Mapping[str, str]
+) -> None:
     size: int | None = None
-    if stream.status == 206:
+    if status == 206:
         found = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
         if found is None or (int(found[1]), int(found[2]) + 1) != (start, stop):
             raise _wrong_range(obj, start, stop)

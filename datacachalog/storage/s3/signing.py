@@ -66,7 +66,9 @@ def sign(
     `path` and `query` are as sent (already encoded, the query canonical). `headers` must hold
     `host`. `payload` is the body's SHA-256 in hex, or `UNSIGNED_PAYLOAD`. `now` is in UTC.
     """
-    stamp = now.strftime("%Y%m%dT%H%M%SZ")
+    # A third of the time of `strftime`, and one of these is made for every object.
+    day = f"{now.year:04}{now.month:02}{now.day:02}"
+    stamp = f"{day}T{now.hour:02}{now.minute:02}{now.second:02}Z"
     signed = {name.lower(): " ".join(value.split()) for name, value in headers.items()}
     signed["x-amz-date"] = stamp
     signed["x-amz-content-sha256"] = payload
@@ -77,11 +79,11 @@ def sign(
     canonical = "\n".join(
         (method, path, query, *(f"{name}:{signed[name]}" for name in names), "", listed, payload)
     )
-    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
+    scope = f"{day}/{region}/s3/aws4_request"
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
-    key = _signing_key(credentials.secret, stamp[:8], region)
-    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    key = _signing_key(credentials.secret, day, region)
+    signature = hmac.digest(key, text.encode(), "sha256").hex()
     signed["authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={credentials.key}/{scope}, "
         f"SignedHeaders={listed}, Signature={signature}"

@@ -1,17 +1,21 @@
-"""Pooled HTTP connections: TLS, proxies and time-outs, from the standard library.
+"""HTTP connections: pooled ones that block, and those of `lane`, which never do.
 
-Used by `wire`. Proxies and certificates are found where botocore finds them.
+Used by `wire`. From the standard library; proxies and certificates are found where botocore
+finds them.
 """
 
+import itertools
 import os
 import re
 import select
+import selectors
+import socket
 import ssl
 from collections import deque
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from datacachalog.errors import StorageError
@@ -91,10 +95,111 @@ class Pool:
         http.sock.settimeout(READ_SECONDS)
         return Line(origin, http, False, bool(proxy) and not is_tls)
 
+    def site(self, scheme: str, host: str, port: int) -> "TcpSite | None":
+        """Return where a lane's connections lead; None where a proxy is in between."""
+        if proxy_for(scheme, host):
+            return None
+        return TcpSite(host, port, self._context() if scheme == "https" else None)
+
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
             self._tls = _tls_context(self._ca_bundle, is_verified=self._is_verified)
         return self._tls
+
+
+class TcpSite:
+    """A host and port; connections take turns among its addresses. Thread-safe."""
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._turns = itertools.count()
+        self._addresses: list[tuple[Any, ...]] = []
+
+    def connect(self) -> "TcpChannel":
+        """Begin a connection; only the look-up of the host's name may block."""
+        if not self._addresses:
+            self._addresses = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = self._addresses[
+            next(self._turns) % len(self._addresses)
+        ]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.connect_ex(address)  # its result is told when it can be written to
+        except BaseException:
+            sock.close()
+            raise
+        return TcpChannel(sock) if self._tls is None else TlsChannel(sock, self._tls, self._host)
+
+
+class TcpChannel:
+    """A plain connection that never blocks."""
+
+    holds_back = False
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.fileno = sock.fileno()
+        self._sock = sock
+
+    def open(self) -> int:
+        """Return 0: it is open, unless that failed."""
+        error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+        return 0
+
+    def send(self, data: bytes) -> None:
+        """Send all of a request's head: far less than the kernel takes at once."""
+        if self._sock.send(data) != len(data):
+            raise ConnectionError("the connection takes no request")
+
+    def receive(self, buffer: memoryview) -> int | None:
+        """Return how many bytes came into `buffer`: 0 at the end, None if none came yet."""
+        try:
+            return self._sock.recv_into(buffer)
+        except BlockingIOError:
+            return None
+
+    def close(self) -> None:
+        """Hang up."""
+        self._sock.close()
+
+
+class TlsChannel(TcpChannel):
+    """A connection through TLS that never blocks."""
+
+    holds_back = True  # a record that was decrypted, but not wholly taken
+
+    def __init__(self, sock: socket.socket, tls: ssl.SSLContext, host: str) -> None:
+        super().__init__(sock)
+        self._tls = tls
+        self._host = host
+        self._secured: ssl.SSLSocket | None = None
+
+    def open(self) -> int:
+        """Go on with the handshake; return 0 when done, else the event to wait for."""
+        if self._secured is None:
+            super().open()
+            self._sock = self._secured = self._tls.wrap_socket(
+                self._sock, server_hostname=self._host, do_handshake_on_connect=False
+            )
+        try:
+            self._secured.do_handshake()
+        except ssl.SSLWantReadError:
+            return selectors.EVENT_READ
+        except ssl.SSLWantWriteError:
+            return selectors.EVENT_WRITE
+        return 0
+
+    def receive(self, buffer: memoryview) -> int | None:
+        """Return how many bytes came into `buffer`: 0 at the end, None if none came yet."""
+        try:
+            return self._sock.recv_into(buffer)
+        except ssl.SSLWantReadError:
+            return None
 
 
 def _is_hung_up(line: Line) -> bool:

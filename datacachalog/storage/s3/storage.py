@@ -16,7 +16,7 @@ from datacachalog import globs, relpath
 from datacachalog.errors import VersioningNotSupportedError
 from datacachalog.model import DeleteMarker, RemoteObject
 from datacachalog.spec import StorageSettings
-from datacachalog.storage.protocol import Advance, Expect, Uploaded
+from datacachalog.storage.protocol import Advance, Expect, Request, Uploaded
 from datacachalog.storage.s3 import listing, reading, uploading
 from datacachalog.storage.s3.connection import connect
 from datacachalog.storage.s3.describing import describe, describe_version
@@ -149,6 +149,13 @@ class S3Storage:
             except reading.CertificateRefusedError:
                 here.trusts_obstore = False
         yield from reading.read_by_wire(here.wire, bucket, key, obj, start, stop)
+
+    def request(self, obj: RemoteObject, start: int, stop: int) -> Request | None:
+        """Return the GET of the same bytes, signed now; None where only `read` gives them."""
+        if start == stop and obj.size:
+            return None
+        bucket, key = _split(obj.uri)
+        return reading.request(self._here.wire, bucket, key, obj, start, stop)
 
     def _store(self, bucket: str) -> "S3Store":
         here = self._here

@@ -27,7 +27,7 @@ from datacachalog.storage.s3.signing import (
     quote_query,
     sign,
 )
-from datacachalog.storage.s3.sockets import Line, Pool, proxy_for, proxy_headers
+from datacachalog.storage.s3.sockets import Line, Pool, TcpSite, proxy_for, proxy_headers
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -100,6 +100,7 @@ class Wire:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._regions: dict[str, str] = {}
+        self._sites: dict[str, TcpSite | None] = {}
         self._pool = Pool(ca_bundle=connection.ca_bundle, is_verified=connection.is_verified)
         self._date: tuple[str, float] | None = None
 
@@ -191,11 +192,30 @@ class Wire:
         date, seen = self._date
         return parsedate_to_datetime(date) + timedelta(seconds=time.monotonic() - seen)
 
+    def site(self, bucket: str) -> TcpSite | None:
+        """Return where a lane's connections for `bucket` lead; None if through a proxy."""
+        url = urlsplit(self.connection.url(bucket, self.proven_region(bucket)))
+        if url.netloc not in self._sites:
+            port = url.port or (443 if url.scheme == "https" else 80)
+            site = self._pool.site(url.scheme, url.hostname or "", port)
+            self._sites.setdefault(url.netloc, site)
+        return self._sites[url.netloc]
+
+    def head(
+        self, bucket: str, key: str, *, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> bytes:
+        """Return a GET as a lane sends it, signed now."""
+        request = _Request("GET", bucket, key, quote_query(query.items()), headers, b"", 0)
+        _, target, signed = self._signed(request, self.proven_region(bucket), is_signed=True)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
+        return f"GET {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+
     # --- one exchange -------------------------------------------------------------------
 
-    def _send(
-        self, request: _Request, region: str, *, is_signed: bool = True
-    ) -> tuple[Line, Stream]:
+    def _signed(
+        self, request: _Request, region: str, *, is_signed: bool
+    ) -> tuple[str, str, dict[str, str]]:
+        """Return a request's origin, its target there, and its headers."""
         url = urlsplit(self.connection.url(request.bucket, region))
         path = quote_path(f"{url.path}/{request.key}")
         headers = {"host": url.netloc, **request.headers}
@@ -215,7 +235,13 @@ class Wire:
         if request.method in ("PUT", "POST"):
             headers["content-length"] = str(request.length)
         target = f"{path}?{request.query}" if request.query else path
-        line = self._pool.take(f"{url.scheme}://{url.netloc}")
+        return f"{url.scheme}://{url.netloc}", target, headers
+
+    def _send(
+        self, request: _Request, region: str, *, is_signed: bool = True
+    ) -> tuple[Line, Stream]:
+        origin, target, headers = self._signed(request, region, is_signed=is_signed)
+        line = self._pool.take(origin)
         try:
             response = _exchange(line, request, target, headers)
         except ConnectionError:

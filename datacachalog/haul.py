@@ -1,0 +1,126 @@
+"""Many small objects on their way into the store at once, each in one request.
+
+A haul is one lane whose orders are parcels. What does not go smoothly (a refusal, a changed
+object, a wrong checksum, a full disk) is handed back, to be asked for again in the way that
+repeats and explains. Used by `transfer`; knows storages and the store, but no plans.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from datacachalog import events
+from datacachalog.cache import files
+from datacachalog.cache.store import Store
+from datacachalog.checksums import Checksum, Hashes
+from datacachalog.errors import IntegrityError
+from datacachalog.model import RemoteObject
+from datacachalog.run import Run
+from datacachalog.storage.lane import Lane, UnexpectedAnswerError
+from datacachalog.storage.protocol import Request, Storage
+
+
+@dataclass(slots=True)
+class Haul:
+    """What the parcels of one dataset share.
+
+    `arrived(obj, fingerprint, blake3)` and `handed_back(obj)` are called in the lane's thread;
+    `is_over` tells that no more need to be begun.
+    """
+
+    dataset: str
+    storage: Storage
+    endpoint: str
+    store: Store
+    run: Run
+    demand: Callable[[RemoteObject], Sequence[Checksum]]
+    arrived: Callable[[RemoteObject, str, str], None]
+    handed_back: Callable[[RemoteObject], None]
+    is_over: Callable[[], bool]
+    _waiting: deque[RemoteObject] = field(default_factory=deque)
+
+    def carry(self, objects: Iterable[RemoteObject]) -> None:
+        """Bring all `objects` into the store, in this thread, or hand them back."""
+        self._waiting.extend(objects)
+        Lane(self._next, most=self.run.width, check=self.run.cancel.check).run()
+
+    def _next(self, *, may_wait: bool) -> "Parcel | None":  # noqa: ARG002 - all are known
+        if not self._waiting or self.is_over():
+            return None
+        return Parcel(self._waiting.popleft(), self)
+
+
+class Parcel:
+    """One object, written and hashed as it comes, and stored when it is verified."""
+
+    __slots__ = ("_fd", "_fingerprint", "_hashes", "_haul", "_object", "_taken", "_temp", "length")
+
+    def __init__(self, obj: RemoteObject, haul: Haul) -> None:
+        self.length = obj.size
+        self._object = obj
+        self._haul = haul
+        self._fingerprint = obj.fingerprint(haul.endpoint)
+        self._hashes = Hashes(haul.demand(obj))
+        self._temp = ""
+        self._fd = -1
+        self._taken = 0
+
+    def request(self) -> Request:
+        """Return the GET of the whole object."""
+        request = self._haul.storage.request(self._object, 0, self.length)
+        if request is None:
+            raise UnexpectedAnswerError("no lane leads there")
+        return request
+
+    def take(self, data: memoryview) -> None:
+        """Write and hash the next bytes."""
+        if self._fd < 0:
+            self._open()
+        files.write_all(self._fd, data)
+        self._hashes.update(data)
+        self._taken += len(data)
+        self._report(events.Transferred(self._haul.dataset, self._object, len(data)))
+
+    def complete(self) -> None:
+        """Verify the bytes and make them the stored object."""
+        if self._fd < 0:  # an empty object
+            self._open()
+        haul, obj, temp = self._haul, self._object, self._temp
+        self._hashes.check(obj)
+        found = haul.store.seal(self._fd, obj.mtime_ns)
+        self._close()
+        if found.size != obj.size:
+            raise IntegrityError(f"'{obj.uri}' has {obj.size} bytes, but {found.size} were stored")
+        haul.store.adopt(temp, self._fingerprint)
+        haul.run.temps.discard(temp)
+        haul.arrived(obj, self._fingerprint, self._hashes.blake3)
+        self._report(events.TransferFinished(haul.dataset, obj))
+
+    def fail(self, error: BaseException) -> None:
+        """Remove what came, and hand the object back unless the run was ended."""
+        with suppress(OSError):  # its bytes are not wanted
+            self._close()
+        if self._temp:
+            files.remove(self._temp)
+            self._haul.run.temps.discard(self._temp)
+        if self._taken:
+            self._report(events.Transferred(self._haul.dataset, self._object, -self._taken))
+        if isinstance(error, Exception):
+            self._haul.handed_back(self._object)
+
+    def _open(self) -> None:
+        haul = self._haul
+        self._temp = haul.store.temp()
+        haul.run.temps.add(self._temp)
+        self._fd = haul.store.create(self._temp)
+        self._report(events.TransferStarted(haul.dataset, self._object))
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)  # a full disk can surface only here
+
+    def _report(self, event: events.Event) -> None:
+        self._haul.run.report(event)
