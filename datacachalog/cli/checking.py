@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from datacachalog.catalog import load_catalog
 from datacachalog.cli import exits
 from datacachalog.cli.documents import dataset_document
+from datacachalog.cli.modes import lock_mode
 from datacachalog.cli.opening import pick, read_catalog
 from datacachalog.cli.options import (
     DEFAULTS,
@@ -23,7 +24,6 @@ from datacachalog.cli.options import (
     Offline,
     Options,
     Refresh,
-    lock_mode,
 )
 from datacachalog.cli.progress import watch
 from datacachalog.cli.records import status_document, verification_document

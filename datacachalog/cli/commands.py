@@ -7,18 +7,27 @@ summaries are written here so that the root help needs no command module at all.
 from typing import NamedTuple
 
 
+class Plain(NamedTuple):
+    """What to call where no parser is needed: a function of names, flags and the terminal.
+
+    `flags` are those that the command has besides everyone's, without values.
+    """
+
+    target: str
+    flags: tuple[str, ...] = ()
+
+
 class Command(NamedTuple):
     """One command: its words, where its function is, one line on it, and its section.
 
-    `alone` is what to call where nothing but the name is given: a function of the terminal.
-    Such a call needs no parser, which takes longer to load than a list to show.
+    `plain` reads its simplest lines: names, and flags without values.
     """
 
     name: str
     target: str
     summary: str
     section: str
-    alone: str | None = None
+    plain: Plain | None = None
 
 
 _CATALOG = "Catalog"
@@ -31,11 +40,25 @@ SECTIONS = (_DATA, _TIME, _CATALOG, _CHECKS, _MACHINE)
 """The sections of the root help, in its order."""
 
 _HERE = "datacachalog.cli"
+_RUN_FLAGS = (
+    *("--dry-run", "--refresh", "--offline", "--json"),
+    *("--locked", "--frozen", "--no-lock"),
+)
 
 COMMANDS: tuple[Command, ...] = (
-    Command("sync", f"{_HERE}.fetching:sync", "Bring datasets up to date on disk", _DATA),
     Command(
-        "fetch", f"{_HERE}.fetching:fetch", "Bring datasets up to date, print their paths", _DATA
+        "sync",
+        f"{_HERE}.fetching:sync",
+        "Bring datasets up to date on disk",
+        _DATA,
+        plain=Plain(f"{_HERE}.bringing:sync_plainly", _RUN_FLAGS),
+    ),
+    Command(
+        "fetch",
+        f"{_HERE}.fetching:fetch",
+        "Bring datasets up to date, print their paths",
+        _DATA,
+        plain=Plain(f"{_HERE}.bringing:fetch_plainly", ("--all", *_RUN_FLAGS)),
     ),
     Command("path", f"{_HERE}.fetching:path", "Print where a fetched dataset lies", _DATA),
     Command("get", f"{_HERE}.fetching:get", "Fetch a URI that no catalog names", _DATA),
@@ -64,7 +87,7 @@ COMMANDS: tuple[Command, ...] = (
         f"{_HERE}.listing:list_datasets",
         "List the catalog's datasets",
         _CATALOG,
-        alone=f"{_HERE}.entries:list_all",
+        plain=Plain(f"{_HERE}.entries:list_plainly"),
     ),
     Command("show", f"{_HERE}.checking:show", "Show all about one dataset", _CATALOG),
     Command("schema", f"{_HERE}.showing:schema", "Print the catalog's JSON schema", _CATALOG),

@@ -6,7 +6,7 @@ nothing else in the command line catches what it cannot handle.
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from datacachalog.cli import exits
 from datacachalog.cli.commands import GROUPS
@@ -19,9 +19,6 @@ from datacachalog.errors import (
     PartialFailureError,
     UnsupportedSchemeError,
 )
-
-if TYPE_CHECKING:
-    from datacachalog.cli.options import Globals
 
 _REPORT_AT = "run it again with `-v` for the traceback, and please report it"
 
@@ -77,14 +74,8 @@ def _dispatch(argv: Sequence[str], terminal: Terminal) -> int:
         terminal.data(overview(words, terminal))
         return exits.DONE
     call = parse(words, terminal)
-    options: Globals | None = call.kwargs.get("options")
-    if options is not None:
-        terminal.configure(
-            color=options.color,
-            quiet=options.quiet,
-            verbose=options.verbose,
-            progress=not options.no_progress,
-        )
+    if call.told:
+        terminal.configure(**call.told)
     code: int | None = call.function(*call.args, **call.kwargs)
     return exits.DONE if code is None else code
 

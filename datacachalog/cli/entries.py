@@ -5,7 +5,7 @@ the catalog read, with all the libraries that takes; so those are loaded by name
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -56,9 +56,9 @@ def read_entries(path: Path) -> dict[str, Entry]:
     return {row[0]: Entry(*row) for row in rows}
 
 
-def list_all(terminal: Terminal) -> int:
-    """Show all datasets of the nearest catalog."""
-    return show_entries(None, (), terminal)
+def list_plainly(names: Sequence[str], _flags: frozenset[str], terminal: Terminal) -> int:
+    """Show the named datasets of the nearest catalog, or all of them."""
+    return show_entries(None, names, terminal)
 
 
 def show_entries(reference: str | None, names: Iterable[str], terminal: Terminal) -> int:

@@ -14,7 +14,6 @@ from datacachalog.cli import commands
 from datacachalog.cli.commands import Option
 from datacachalog.cli.entries import complete_names
 from datacachalog.cli.streams import Terminal
-from datacachalog.cli.words import UsageError
 from datacachalog.settings import DEFAULT_JOBS, MAX_JOBS
 
 _GLOBAL = Group("Options of every command", sort_key=9)
@@ -103,22 +102,3 @@ Frozen = Annotated[
     bool, _flag("--frozen", "Use the lock as it is and resolve nothing", env="DCL_FROZEN")
 ]
 NoLock = Annotated[bool, _flag("--no-lock", "Act as if there were no lock", env="DCL_NO_LOCK")]
-
-
-def lock_mode(*, locked: bool, frozen: bool, no_lock: bool) -> str:
-    """Return what the lock means to a run, as `load_catalog` takes it.
-
-    The three options exclude each other.
-    """
-    chosen = [
-        (mode, flag)
-        for is_given, mode, flag in (
-            (locked, "locked", "--locked"),
-            (frozen, "frozen", "--frozen"),
-            (no_lock, "ignore", "--no-lock"),
-        )
-        if is_given
-    ]
-    if len(chosen) > 1:
-        raise UsageError(f"`{chosen[0][1]}` and `{chosen[1][1]}` exclude each other")
-    return chosen[0][0] if chosen else "obey"

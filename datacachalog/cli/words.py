@@ -2,7 +2,7 @@
 
 Global options may stand before the command; `help` and unknown commands are handled here,
 and what cyclopts complains of becomes a `UsageError`. cyclopts itself is imported when
-the first command is parsed, never for the root help or for what a command does `alone`.
+a line is parsed that is not plain, never for the root help.
 """
 
 import os
@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datacachalog import __version__
+from datacachalog.cli import plain
 from datacachalog.cli.commands import COMMANDS, GLOBAL_OPTIONS, GROUPS, SECTIONS, WITH_VALUE
 from datacachalog.cli.manual import Formatter, Manual
 from datacachalog.cli.streams import DEFAULT_WIDTH, Terminal
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from cyclopts import App
     from cyclopts.exceptions import CycloptsError
 
+    from datacachalog.cli.options import Globals
+
 _NAMES = frozenset(command.name for command in COMMANDS)
-_ALONE = {command.name: command.alone for command in COMMANDS if command.alone is not None}
-_NO_TWINS = frozenset({"DCL_CACHE_DIR"})  # variables that stand for no option
 _HELP = frozenset({"--help", "-h"})
 _COMPLETE = "__complete"  # what the completion scripts of cyclopts call
 
@@ -33,11 +34,12 @@ class UsageError(DatacachalogError):
 
 
 class Call(NamedTuple):
-    """A parsed command line: what to call, with what."""
+    """A parsed command line: what to call, with what, and what the terminal is told before."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    told: Mapping[str, Any]
 
 
 def arrange(argv: Sequence[str]) -> list[str]:
@@ -101,9 +103,9 @@ def _no_command(word: str, parent: str, known: set[str]) -> UsageError:
 
 def parse(words: Sequence[str], terminal: Terminal) -> Call:
     """Return the call that arranged words mean; raises `UsageError`."""
-    alone = _alone(words, os.environ)
-    if alone is not None:
-        return Call(alone, (terminal,), {})
+    line = plain.read(words, os.environ)
+    if line is not None:
+        return Call(_function(line.target), (line.names, line.flags, terminal), {}, line.told)
     from cyclopts.exceptions import CycloptsError
 
     app = build_app(terminal)
@@ -121,17 +123,26 @@ def parse(words: Sequence[str], terminal: Terminal) -> Call:
     except CycloptsError as exc:
         raise _as_usage_error(exc, words) from exc
     injected = {} if wants_help else dict.fromkeys(ignored, terminal)
-    return Call(command, bound.args, {**bound.kwargs, **injected})
+    return Call(command, bound.args, {**bound.kwargs, **injected}, _told(bound.kwargs))
 
 
-def _alone(words: Sequence[str], environ: Mapping[str, str]) -> Callable[[Terminal], int] | None:
-    """Return what the words call if nothing follows the command, neither here nor in `DCL_*`."""
-    target = _ALONE.get(" ".join(words))
-    if target is None or any(name[:4] == "DCL_" and name not in _NO_TWINS for name in environ):
-        return None
-    module, _, function = target.partition(":")
-    found: Callable[[Terminal], int] = getattr(import_module(module), function)
+def _function(target: str) -> Callable[..., int]:
+    module, _, name = target.partition(":")
+    found: Callable[..., int] = getattr(import_module(module), name)
     return found
+
+
+def _told(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the options of every command mean to the terminal."""
+    options: Globals | None = kwargs.get("options")
+    if options is None:
+        return {}
+    return {
+        "color": options.color,
+        "quiet": options.quiet,
+        "verbose": options.verbose,
+        "progress": not options.no_progress,
+    }
 
 
 def _end_of_options(words: Sequence[str]) -> int:

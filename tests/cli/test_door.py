@@ -28,7 +28,7 @@ def ending(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | int], N
                 raise how
             return how
 
-        monkeypatch.setattr(door, "parse", lambda words, terminal: Call(command, (), {}))
+        monkeypatch.setattr(door, "parse", lambda words, terminal: Call(command, (), {}, {}))
 
     return end_with
 

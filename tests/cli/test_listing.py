@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from datacachalog.cli import entries, opening
-from datacachalog.cli.commands import COMMANDS
 from datacachalog.loader import LoadedCatalog, load
 from tests.cli.conftest import Dcl
 
@@ -165,14 +164,6 @@ def test_an_unknown_name_is_told_from_a_snapshot_too(dcl: Dcl, project: Path) ->
 
     assert first == second
     assert first.err == "error: no dataset 'part' in catalog.yaml\nhint: did you mean 'parts'?\n"
-
-
-def test_what_follows_nothing_is_what_the_parser_calls(dcl: Dcl, project: Path) -> None:
-    """`alone` is a short way to the same, for each command that has one."""
-    alone = [command for command in COMMANDS if command.alone is not None]
-
-    assert [command.name for command in alone] == ["list"]
-    assert dcl("list") == dcl("list", "--color", "auto")
 
 
 @pytest.mark.parametrize(

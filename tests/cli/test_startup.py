@@ -67,6 +67,7 @@ def test_overviews_load_no_command(project: Path, argv: list[str]) -> None:
         "datacachalog.cli.door",
         "datacachalog.cli.exits",
         "datacachalog.cli.manual",
+        "datacachalog.cli.plain",
         "datacachalog.cli.streams",
         "datacachalog.cli.visible",
         "datacachalog.cli.words",
