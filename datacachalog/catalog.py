@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -404,12 +403,12 @@ class Catalog:
     def _side(self, side: Instant | Lock, names: Sequence[str], ask: Ask) -> Side:
         chosen = self._chosen(names)
         if not isinstance(side, str | Lock) or side == LATEST:
-            return self._resolved(chosen, replace(ask, as_of=side))
+            return self._resolved(chosen, ask._replace(as_of=side))
         if side == PLACED:
             return Side(self._placed(chosen))
         lock = side if isinstance(side, Lock) else named_lock(side, self.lock_file)
         if lock is None:
-            return self._resolved(chosen, replace(ask, as_of=str(side)))
+            return self._resolved(chosen, ask._replace(as_of=str(side)))
         return Side(lock.only(chosen if names else lock.datasets).datasets)
 
     def _chosen(self, names: Sequence[str]) -> list[str]:
@@ -489,7 +488,7 @@ class Catalog:
         with running(Ask(report=report)) as run:
             line = self._line(name, Ask(), run)
             result = push(line, Path(file), force=force)
-            return replace(result, is_locked=self._relock(line))
+            return result._replace(is_locked=self._relock(line))
 
     def _relock(self, line: Line) -> bool:
         """Let the lock, if it has the dataset, move to what was pushed: it is what is in place."""

@@ -6,6 +6,7 @@ What `dcl diff` and `dcl outdated` show. Pure.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from datacachalog.errors import DatacachalogError
 from datacachalog.model import RemoteObject
@@ -21,8 +22,7 @@ class Change(Enum):
     CHANGED = "changed"
 
 
-@dataclass(frozen=True, slots=True)
-class FileChange:
+class FileChange(NamedTuple):
     """One file that differs; the side on which it does not exist is None."""
 
     relpath: str

@@ -7,7 +7,7 @@ translated once per storage; the command line maps classes to exit codes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class DatacachalogError(Exception):
@@ -50,8 +50,7 @@ class CatalogNotFoundError(CatalogError, FileNotFoundError):
     """There is no catalog at the given place, or none was discovered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong in a catalog or lock file, and where; line and column count from 1."""
 
     message: str

@@ -3,10 +3,10 @@
 Returned by `Catalog`'s methods; rendered by the command line.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from datacachalog.errors import DatacachalogError
 from datacachalog.locking import LockNews
@@ -14,8 +14,7 @@ from datacachalog.model import RemoteObject
 from datacachalog.plan import Conflict, Plan
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one dataset. Counts are files; sizes are in bytes.
 
     `downloaded` came over the network, `linked` came from the cache, `hits` were in
@@ -43,13 +42,12 @@ class Outcome:
         return [self.folder / obj.relpath for obj in self.plan.resolution.objects]
 
 
-@dataclass(frozen=True, slots=True)
-class SyncReport:
+class SyncReport(NamedTuple):
     """All outcomes of one run, in the order asked for, its wall time, and the lock's news."""
 
     outcomes: tuple[Outcome, ...]
     seconds: float
-    lock_news: LockNews = LockNews()  # noqa: RUF009 - frozen
+    lock_news: LockNews = LockNews()
 
     @property
     def errors(self) -> dict[str, DatacachalogError]:
@@ -68,8 +66,7 @@ class Freshness(Enum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetStatus:
+class DatasetStatus(NamedTuple):
     """One dataset's freshness and what a sync would do. `size` is in bytes.
 
     `is_locked` tells that the lock says what should be there, not the source.
@@ -92,8 +89,7 @@ class DatasetStatus:
     error: DatacachalogError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PushReport:
+class PushReport(NamedTuple):
     """What a push left at the remote; `unproven` says what could not be made sure of.
 
     `is_locked` tells that the lock was moved to it.
@@ -105,16 +101,14 @@ class PushReport:
     is_locked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BadFile:
+class BadFile(NamedTuple):
     """A file whose bytes are not what was put there, and why."""
 
     relpath: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(NamedTuple):
     """The verdict of re-hashing a dataset's files; `size` in bytes."""
 
     name: str

@@ -5,9 +5,10 @@ caller's own writable copies. Used by `catalog`.
 """
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from datacachalog import events, globs
 from datacachalog.cache.disk import Disk
@@ -27,8 +28,7 @@ from datacachalog.storage.protocol import Storage
 from datacachalog.transfer import Transfer
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Where a retrieval lands: a folder, and a file name for a single object."""
 
     folder: Path

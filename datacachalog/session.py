@@ -6,8 +6,8 @@ Used by `catalog`.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -24,8 +24,7 @@ from datacachalog.storage.protocol import Storage
 Instant = str | date | datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """What a caller asks of a run: how far to go, how wide, and who listens."""
 
     as_of: Instant | None = None

@@ -6,8 +6,9 @@ A side is what datasets were, are or should be: in a lock, at an instant, on dis
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from datacachalog.comparison import Comparison
 from datacachalog.errors import (
@@ -26,12 +27,11 @@ LOCK, LATEST, PLACED = "lock", "latest", "placed"
 """Sides that have a name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(NamedTuple):
     """Datasets by name, as a lock would have them; `errors` has those that could not be had."""
 
-    entries: Mapping[str, LockedDataset] = field(default_factory=dict)
-    errors: Mapping[str, DatacachalogError] = field(default_factory=dict)
+    entries: Mapping[str, LockedDataset] = MappingProxyType({})
+    errors: Mapping[str, DatacachalogError] = MappingProxyType({})
 
     def or_empty_as(self, other: "Side") -> "Side":
         """Return the side with nothing in place of what was not there.

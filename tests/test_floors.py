@@ -68,6 +68,7 @@ IMPORT_BY_NAME = {
     "cli.entries",
     "cli.listing",
     "cli.words",
+    "readers",
     "readers.functions",
 }
 """The only modules that turn text into modules: to start fast, and for a user's `reader:`."""

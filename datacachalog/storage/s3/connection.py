@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from datacachalog.errors import StorageError
@@ -107,8 +107,7 @@ def connect(settings: StorageSettings, environ: Mapping[str, str] = os.environ) 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Profile:
+class _Profile(NamedTuple):
     """What the profile in effect says; all None where there is none."""
 
     region: str | None = None

@@ -13,13 +13,12 @@ import threading
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from html import unescape
+from dataclasses import replace
+from html import escape, unescape
 from itertools import islice
 from pathlib import Path
-from xml.sax.saxutils import escape
+from typing import NamedTuple
 
 from datacachalog import relpath
 from datacachalog.errors import (
@@ -49,8 +48,7 @@ _UNSUPPORTED = {"NotImplemented", "InvalidArgument", "InvalidRequest", "Unsuppor
 Send = Callable[[Mapping[str, str]], Answer]
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """Where an upload goes, and what was there when it began."""
 
     wire: Wire
@@ -73,8 +71,7 @@ class _Place:
         return {"if-match": quoted(self.before.etag)} if self.before.etag else {}
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
+class _Written(NamedTuple):
     """What a write's answer says: the new identity, and whether the condition was taken."""
 
     etag: str | None
@@ -182,8 +179,7 @@ def _as_answer(obj: RemoteObject) -> Answer:
 # --- parts ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """One part that the server has."""
 
     number: int
@@ -236,6 +232,8 @@ class _Parts:
         return unescape(found[1])
 
     def _send_all(self) -> list[_Part]:
+        from concurrent.futures import ThreadPoolExecutor
+
         starts = range(0, self._stat.st_size, self._part_size)
         with ThreadPoolExecutor(_LANES, thread_name_prefix="dcl-upload") as pool:
             futures = [pool.submit(self._send, i, start) for i, start in enumerate(starts, 1)]
@@ -278,7 +276,8 @@ class _Parts:
 
     def _complete(self, parts: list[_Part]) -> tuple[Answer, bool]:
         listed = "".join(
-            f"<Part><PartNumber>{part.number}</PartNumber><ETag>{escape(part.etag)}</ETag>"
+            f"<Part><PartNumber>{part.number}</PartNumber>"
+            f"<ETag>{escape(part.etag, quote=False)}</ETag>"
             + (f"<ChecksumCRC32>{part.checksum}</ChecksumCRC32>" if part.checksum else "")
             + "</Part>"
             for part in parts
