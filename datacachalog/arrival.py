@@ -1,9 +1,9 @@
 """One object on its way into the store: its temporary file, ranges, hashes and lock.
 
-Small objects arrive in one range and are hashed as they do. Large ones arrive in parallel
-ranges, written in place, and are hashed in order from the page cache while others still
-arrive. Nothing is in the store before size, identity and checksums are verified. Used by
-`transfer`; knows storages and the store, but neither plans nor folders.
+What arrives in one range is hashed as it does. Parallel ranges are written in place, and
+hashed in order from the page cache while others still arrive. Nothing is in the store
+before size, identity and checksums are verified. Used by `transfer`; knows storages and the
+store, but neither plans nor folders.
 """
 
 import os
@@ -21,7 +21,8 @@ from datacachalog.errors import CacheError, DatacachalogError, IntegrityError
 from datacachalog.model import RemoteObject
 from datacachalog.retry import retrying
 from datacachalog.run import Run
-from datacachalog.storage.protocol import Storage
+from datacachalog.storage.lane import UnexpectedAnswerError
+from datacachalog.storage.protocol import Request, Storage
 
 RANGE = 16 << 20
 """Objects above this many bytes are fetched in parallel ranges of this size."""
@@ -47,11 +48,16 @@ class _Span:
         return self.at == self.stop
 
 
+Carefully = Callable[[Callable[[], None]], None]
+"""Runs a task in the pool, which repeats and explains; its error is the batch's."""
+
+
 class Arrival:
     """Brings one object into the store under its fingerprint, `arrived(blake3)` at the end.
 
-    Either `fetch` it in one thread, or run `tasks` in many. Whoever stops before all tasks
-    ran calls `give_up`.
+    Either `fetch` it in one thread, or run `tasks` in many, or let lanes carry `orders`.
+    Whoever stops before all of them ended calls `give_up`. With `in_one`, also a large object
+    comes in one range: where there are many, they are the parallel streams.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class Arrival:
         run: Run,
         demanded: Sequence[Checksum],
         arrived: Callable[[str], None],
+        in_one: bool = False,
     ) -> None:
         self.object = obj
         self._fingerprint = fingerprint
@@ -79,7 +86,9 @@ class Arrival:
         self._temp: str | None = None
         self._fd = -1
         self._hashes = Hashes(demanded)
-        self._spans = [(a, min(a + RANGE, obj.size)) for a in range(0, obj.size, RANGE)] or [(0, 0)]
+        step = max(1, obj.size) if in_one else RANGE
+        starts = range(0, max(1, obj.size), step)
+        self._spans = [_Span(start, min(start + step, obj.size)) for start in starts]
         self._left = len(self._spans)
         self._inside = 0
         self._is_over = False
@@ -112,7 +121,11 @@ class Arrival:
 
     def tasks(self) -> list[Callable[[], None]]:
         """Return the tasks that together bring the object into the store, one per range."""
-        return [partial(self._run_span, i) for i in range(len(self._spans))]
+        return [partial(self.run_span, i) for i in range(len(self._spans))]
+
+    def orders(self, carefully: "Carefully") -> "list[SpanOrder]":
+        """Return the same for lanes; `carefully` gets the task of a range that a lane gave up."""
+        return [SpanOrder(self, i, span, carefully) for i, span in enumerate(self._spans)]
 
     def give_up(self) -> None:
         """Clean up if the object did not arrive; tasks that are not begun do nothing.
@@ -127,38 +140,41 @@ class Arrival:
 
     # --- ranges -------------------------------------------------------------------
 
-    def _run_span(self, i: int) -> None:
-        with self._mutex:
-            if self._is_over:
-                return
-            self._inside += 1
+    def run_span(self, i: int) -> None:
+        """Bring one range, from where it stands; do nothing if the arrival is over."""
+        if not self.enter():
+            return
         try:
-            if self._open() and self._receive(i) and self._is_last():
-                self._commit()
+            if self.open() and self._receive(i):
+                self.land(i)
         except BaseException as exc:
-            self._fail(exc)
+            self.fail(exc)
             raise
         finally:
-            if self._leave():
-                self._clean_up()
+            self.leave()
 
-    def _leave(self) -> bool:
-        """Count a task as ended; return whether nothing is left to do but to clean up."""
+    def enter(self) -> bool:
+        """Count a range as under way; return False if the arrival is over."""
+        with self._mutex:
+            if not self._is_over:
+                self._inside += 1
+            return not self._is_over
+
+    def leave(self) -> None:
+        """Count a range as ended; clean up if nothing else is left to do."""
         with self._mutex:
             self._inside -= 1
-            return self._is_over and not self._inside
+            is_idle = self._is_over and not self._inside
+        if is_idle:
+            self._clean_up()
 
-    def _is_last(self) -> bool:
-        with self._mutex:
-            self._left -= 1
-            return not self._left
-
-    def _fail(self, exc: BaseException) -> None:
+    def fail(self, exc: BaseException) -> None:
+        """End the arrival, because of the first error there was."""
         with self._mutex:
             self._is_over = True
             self._error = self._error or exc
 
-    def _open(self) -> bool:
+    def open(self) -> bool:
         """Make the temporary file, once; return False if the arrival was given up meanwhile."""
         with self._mutex:
             if self._is_over or self._fd >= 0:
@@ -177,10 +193,8 @@ class Arrival:
 
     def _receive(self, i: int) -> bool:
         """Write one range in place; return whether it is complete, or the arrival was given up."""
-        span = _Span(*self._spans[i])
+        span = self._spans[i]
         retrying(lambda: self._attempt(span), cancel=self._run.cancel, failed=self._note)
-        if span.is_complete and is_large(self.object):
-            self._hash_what_landed(i)
         return span.is_complete
 
     def _attempt(self, span: "_Span") -> None:
@@ -196,16 +210,37 @@ class Arrival:
                     self._write(buffer, span)
                     del buffer  # or it would live on while the next one is made
         except _TooManyBytesError:
-            self._advance(span.start - span.at)
-            span.at = span.start
-            if not is_large(self.object):
-                self._hashes = Hashes(self._demanded)
+            self._start_over(span)
             raise
         if not span.is_complete:
             raise IntegrityError(
                 f"'{self.object.uri}' ended after {span.at - span.start}"
                 f" of {span.stop - span.start} bytes"
             )
+
+    def _start_over(self, span: "_Span") -> None:
+        """Forget what came of a range: it cannot be trusted."""
+        self._advance(span.start - span.at)
+        span.at = span.start
+        if self._is_in_order:
+            self._hashes = Hashes(self._demanded)
+
+    def request(self, span: "_Span") -> Request:
+        """Return the GET of what is missing of a range."""
+        request = self._storage.request(self.object, span.at, span.stop)
+        if request is None:
+            raise UnexpectedAnswerError("no lane leads there")
+        return request
+
+    def take(self, buffer: memoryview, span: "_Span") -> None:
+        """Take the next bytes of a range from a lane."""
+        if self._is_over:
+            raise UnexpectedAnswerError("nobody waits for it any more")
+        self._write(buffer, span)
+
+    def distrust(self, i: int) -> None:
+        """Forget what came of a range: the answer was not as it should be."""
+        self._start_over(self._spans[i])
 
     def _write(self, buffer: bytes | memoryview, span: "_Span") -> None:
         if span.at + len(buffer) > span.stop:
@@ -214,10 +249,20 @@ class Arrival:
             files.pwrite_all(self._fd, buffer, span.at)
         except OSError as exc:
             raise no_room(exc, str(self._temp)) from exc
-        if not is_large(self.object):
+        if self._is_in_order:
             self._hashes.update(buffer)
         span.at += len(buffer)
         self._advance(len(buffer))
+
+    def land(self, i: int) -> None:
+        """Note that a range is complete, hash what can be, and commit after the last one."""
+        if not self._is_in_order:
+            self._hash_what_landed(i)
+        with self._mutex:
+            self._left -= 1
+            is_last = not self._left and not self._is_over
+        if is_last:
+            self._commit()
 
     def _hash_what_landed(self, i: int) -> None:
         """Hash the ranges that are complete, in order, while others still arrive.
@@ -236,9 +281,13 @@ class Arrival:
                 if n == len(self._spans) or not self._landed[n] or self._is_over:
                     self._is_hashing = False
                     return
-            self._hashes.read_range(self._fd, *self._spans[n])
+            self._hashes.read_range(self._fd, self._spans[n].start, self._spans[n].stop)
             with self._mutex:
                 self._hashed += 1
+
+    @property
+    def _is_in_order(self) -> bool:
+        return len(self._spans) == 1
 
     # --- the end ------------------------------------------------------------------
 
@@ -288,6 +337,61 @@ class Arrival:
 
     def _note(self, error: DatacachalogError, attempt: int, delay: float) -> None:
         self._run.report(events.Retrying(self._dataset, self.object.uri, error, attempt, delay))
+
+
+class SpanOrder:
+    """One range of an arrival, for a lane.
+
+    A range that does not go smoothly goes on from where it stands, in the pool.
+    """
+
+    __slots__ = ("_arrival", "_carefully", "_i", "_is_inside", "_span", "length")
+
+    def __init__(self, arrival: Arrival, i: int, span: _Span, carefully: Carefully) -> None:
+        self.length = span.stop - span.start
+        self._arrival = arrival
+        self._i = i
+        self._span = span
+        self._carefully = carefully
+        self._is_inside = False
+
+    def request(self) -> Request:
+        """Return the GET of the range; the arrival's file is made."""
+        self._is_inside = self._arrival.enter()
+        if not self._is_inside or not self._arrival.open():
+            raise UnexpectedAnswerError("nobody waits for it any more")
+        return self._arrival.request(self._span)
+
+    def take(self, data: memoryview) -> None:
+        """Write the next bytes in place."""
+        self._arrival.take(data, self._span)
+
+    def complete(self) -> None:
+        """Hash what can be; store the object after its last range."""
+        try:
+            self._arrival.land(self._i)
+        except Exception as exc:  # noqa: BLE001 - raised again where the batch sees it
+            self._arrival.fail(exc)
+            self._carefully(partial(_throw, exc))
+        finally:
+            self._leave()
+
+    def fail(self, error: BaseException) -> None:
+        """Let the pool go on with the range, unless the run was ended."""
+        if isinstance(error, UnexpectedAnswerError):
+            self._arrival.distrust(self._i)
+        self._leave()
+        if isinstance(error, Exception):
+            self._carefully(partial(self._arrival.run_span, self._i))
+
+    def _leave(self) -> None:
+        if self._is_inside:
+            self._is_inside = False
+            self._arrival.leave()
+
+
+def _throw(error: Exception) -> None:
+    raise error
 
 
 def is_large(obj: RemoteObject) -> bool:

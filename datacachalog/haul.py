@@ -1,17 +1,19 @@
-"""Many small objects on their way into the store at once, each in one request.
+"""What lanes carry for one dataset: small objects as parcels, large ones by their ranges.
 
-A haul is one lane whose orders are parcels. What does not go smoothly (a refusal, a changed
-object, a wrong checksum, a full disk) is handed back, to be asked for again in the way that
-repeats and explains. Used by `transfer`; knows storages and the store, but no plans.
+What does not go smoothly (a refusal, a changed object, a wrong checksum, a full disk) is
+handed back, to be asked for again in the way that repeats and explains. Used by `transfer`;
+knows storages and the store, but no plans.
 """
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from datacachalog import events
+from datacachalog.arrival import Arrival, Carefully, SpanOrder
 from datacachalog.cache import files
 from datacachalog.cache.store import Store
 from datacachalog.checksums import Checksum, Hashes
@@ -20,6 +22,12 @@ from datacachalog.model import RemoteObject
 from datacachalog.run import Run
 from datacachalog.storage.lane import Lane, UnexpectedAnswerError
 from datacachalog.storage.protocol import Request, Storage
+
+LANES = min(4, os.cpu_count() or 1)
+"""Threads that carry large objects: receiving, hashing and writing leave Python's lock free."""
+
+STREAMS = 4
+"""While more large objects than this are to come, each is one stream."""
 
 
 @dataclass(slots=True)
@@ -50,6 +58,46 @@ class Haul:
         if not self._waiting or self.is_over():
             return None
         return Parcel(self._waiting.popleft(), self)
+
+
+class Convoy:
+    """The large objects of one dataset, one after another; several lanes share their ranges.
+
+    `begin(obj, in_one)` opens an arrival, or returns None where there is nothing to carry.
+    """
+
+    def __init__(
+        self,
+        objects: Iterable[RemoteObject],
+        run: Run,
+        *,
+        begin: Callable[[RemoteObject, bool], Arrival | None],
+        carefully: Carefully,
+        is_over: Callable[[], bool],
+    ) -> None:
+        self._waiting = deque(objects)
+        self._run = run
+        self._begin = begin
+        self._carefully = carefully
+        self._is_over = is_over
+        self._mutex = threading.Lock()
+        self._orders: deque[SpanOrder] = deque()
+        self.lanes = min(LANES, run.width)
+
+    def carry(self) -> None:
+        """Carry ranges until there are no more; for as many threads as there are `lanes`."""
+        most = max(1, self._run.width // self.lanes)
+        Lane(self._next, most=most, first=1, check=self._run.cancel.check).run()
+
+    def _next(self, *, may_wait: bool) -> SpanOrder | None:  # noqa: ARG002 - all are known
+        with self._mutex:
+            while not self._orders and self._waiting and not self._is_over():
+                # Many come side by side, each in order: that is hashed as it comes.
+                in_one = len(self._waiting) > STREAMS
+                arrival = self._begin(self._waiting.popleft(), in_one)
+                if arrival is not None:
+                    self._orders.extend(arrival.orders(self._carefully))
+            return self._orders.popleft() if self._orders else None
 
 
 class Parcel:

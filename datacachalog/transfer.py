@@ -23,7 +23,7 @@ from datacachalog.cache.placement import Folder, SourceVanishedError, Staged
 from datacachalog.cache.state import PlacedFile, PlacedFiles
 from datacachalog.checksums import Checksum, Hashes
 from datacachalog.errors import DatacachalogError, LocalFileConflictError, OfflineError
-from datacachalog.haul import Haul
+from datacachalog.haul import Convoy, Haul
 from datacachalog.model import RemoteObject
 from datacachalog.plan import Download, Link, Plan
 from datacachalog.pool import Batch
@@ -122,14 +122,21 @@ class Transfer:
     def fetch(self) -> None:
         """Bring every object of the plan's links and downloads into the store, verified."""
         batch = Batch(self.run.cancel)
+        tasks: list[Callable[[], None]]
         tasks = [partial(self._vouch, link.object) for link in self.plan.links]
         # Large ones first: the last to finish then are small.
         by_size = sorted((step.object for step in self.plan.downloads), key=lambda o: -o.size)
         small = [obj for obj in by_size if not is_large(obj)]
-        if len(small) >= _MANY and not self.is_offline and self._leads_a_lane_to(small[0]):
-            by_size = by_size[: len(by_size) - len(small)]
-            tasks.append(partial(self._haul(batch).carry, small))
-        tasks += [partial(self._begin, obj, batch) for obj in by_size]
+        large = by_size[: len(by_size) - len(small)]
+        if self._has_lanes_to(by_size[:1]):
+            if large:
+                convoy = self._convoy(large, batch)
+                tasks += [convoy.carry] * convoy.lanes
+                large = []
+            if len(small) >= _MANY:
+                tasks.append(partial(self._haul(batch).carry, small))
+                small = []
+        tasks += [partial(self._begin, obj, batch) for obj in (*large, *small)]
         try:
             self.run.pool.start(tasks, batch).wait()
             for obj in self._busy:
@@ -138,9 +145,11 @@ class Transfer:
             for arrival in self._large:
                 arrival.give_up()
 
-    def _leads_a_lane_to(self, obj: RemoteObject) -> bool:
+    def _has_lanes_to(self, objects: Sequence[RemoteObject]) -> bool:
         try:
-            return self.storage.request(obj, 0, obj.size) is not None
+            return not self.is_offline and any(
+                self.storage.request(obj, 0, obj.size) is not None for obj in objects
+            )
         except DatacachalogError:
             return False  # reading it will say why
 
@@ -153,48 +162,61 @@ class Transfer:
             self.run,
             self.demand,
             arrived=self._note_parcel,
-            handed_back=lambda obj: self._again(obj, batch),
+            handed_back=lambda obj: self._carefully(partial(self._begin, obj, batch), batch),
             is_over=lambda: batch.has_failed,
         )
 
     def _note_parcel(self, obj: RemoteObject, fingerprint: str, blake3: str) -> None:
         self._stored[obj.uri] = Stored(self.disk.store.path(fingerprint), blake3, True)
 
-    def _again(self, obj: RemoteObject, batch: Batch) -> None:
-        self.run.pool.start([partial(self._begin, obj, batch)], batch)
+    def _convoy(self, objects: Sequence[RemoteObject], batch: Batch) -> Convoy:
+        return Convoy(
+            objects,
+            self.run,
+            begin=lambda obj, in_one: self._open(obj, batch, in_one=in_one),
+            carefully=lambda task: self._carefully(task, batch),
+            is_over=lambda: batch.has_failed,
+        )
+
+    def _carefully(self, task: Callable[[], None], batch: Batch) -> None:
+        self.run.pool.start([task], batch)
 
     def _begin(self, obj: RemoteObject, batch: Batch) -> None:
         """Fetch a small object at once; hand the ranges of a large one to the pool."""
-        arrival = self._arrival(obj)
         if not is_large(obj):
-            arrival.fetch()
-        elif not arrival.claim(wait=0):
-            self._busy.append(obj)
-        else:
-            self._start(arrival, batch)
+            self._arrival(obj).fetch()
+        elif arrival := self._open(obj, batch):
+            # Before all others, so that few objects are open at a time.
+            self.run.pool.start(arrival.tasks(), batch, first=True)
 
     def _wait_for(self, obj: RemoteObject) -> None:
         """Fetch what another run is fetching, unless it succeeds.
 
         Nothing else is held meanwhile, so that two runs cannot wait for each other.
         """
-        arrival = self._arrival(obj)
-        arrival.claim(wait=LOCK_WAIT)
         batch = Batch(self.run.cancel)
-        self._start(arrival, batch)
+        arrival = self._open(obj, batch, wait=LOCK_WAIT)
+        if arrival is not None:
+            self.run.pool.start(arrival.tasks(), batch)
         batch.wait()
 
-    def _start(self, arrival: Arrival, batch: Batch) -> None:
+    def _open(
+        self, obj: RemoteObject, batch: Batch, *, in_one: bool = False, wait: float = 0
+    ) -> Arrival | None:
+        """Return the arrival of a large object; None if it is, or will be, there without."""
+        arrival = self._arrival(obj, in_one=in_one)
+        if not arrival.claim(wait=wait) and not wait:
+            self._busy.append(obj)
+            return None
         self._large.append(arrival)
-        if self.disk.is_stored(arrival.object):
+        if self.disk.is_stored(obj):
             # It arrived after the plan was made: look again, then only vouch for it.
             arrival.give_up()
-            self.run.pool.start([partial(self._vouch, arrival.object)], batch)
-        else:
-            # Before all others, so that few objects are open at a time.
-            self.run.pool.start(arrival.tasks(), batch, first=True)
+            self.run.pool.start([partial(self._vouch, obj)], batch)
+            return None
+        return arrival
 
-    def _arrival(self, obj: RemoteObject) -> Arrival:
+    def _arrival(self, obj: RemoteObject, *, in_one: bool = False) -> Arrival:
         if self.is_offline:
             raise OfflineError(
                 f"'{obj.uri}' is not in the cache, and `--offline` fetches nothing",
@@ -210,6 +232,7 @@ class Transfer:
             run=self.run,
             demanded=self.demand(obj),
             arrived=partial(self._note, obj, self.disk.store.path(fingerprint), downloaded=True),
+            in_one=in_one,
         )
 
     def _note(self, obj: RemoteObject, path: str, blake3: str, *, downloaded: bool) -> None:

@@ -18,6 +18,9 @@ from datacachalog.storage.protocol import Channel, Request, Site
 BUFFER = 256 << 10
 """Bytes taken at a time: few enough to be hashed and written from the processor's cache."""
 
+FIRST = 16
+"""Requests under way to begin with: enough for a server nearby."""
+
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 _TICK = 0.25
@@ -70,12 +73,13 @@ class Width:
     `BUFFER` of its bytes, so that ranges and small objects have one measure.
     """
 
-    FIRST = 16
     _CLEARLY = 1.2
     _PATIENCE = 3
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.now = min(self.FIRST, most)
+    def __init__(
+        self, most: int, first: int, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.now = min(first, most)
         self._most = most
         self._clock = clock
         self._best = 0.0
@@ -128,13 +132,16 @@ class _Connection:
 class Lane:
     """Carries out orders until there are no more, in the thread that calls `run`.
 
-    At most `most` at a time. `check` is called often, and raises to end all.
+    `first` at a time to begin with, and at most `most`. `check` is called often, and raises to
+    end all.
     """
 
-    def __init__(self, feed: Feed, *, most: int, check: Callable[[], None]) -> None:
+    def __init__(
+        self, feed: Feed, *, most: int, check: Callable[[], None], first: int = FIRST
+    ) -> None:
         self._feed = feed
         self._check = check
-        self._width = Width(most)
+        self._width = Width(most, first)
         self._selector = selectors.DefaultSelector()
         self._bytes = bytearray(BUFFER)
         self._buffer = memoryview(self._bytes)
@@ -220,6 +227,10 @@ class Lane:
             connection.step(connection)
         except Exception as exc:  # noqa: BLE001 - the order's owner knows what to do
             self._break(connection, exc)
+            return
+        if connection.left == 0:
+            # Out here: what the feed raises is nobody's but the caller's.
+            self._follow(connection)
 
     def _open(self, connection: _Connection) -> None:
         event = connection.channel.open()
@@ -248,7 +259,7 @@ class Lane:
                     continue
                 body = found
             self._take(connection, body)
-            if connection.step != self._receive or not connection.channel.holds_back:
+            if not connection.left or not connection.channel.holds_back:
                 return
 
     def _read_head(self, connection: _Connection, count: int) -> memoryview | None:
@@ -301,6 +312,10 @@ class Lane:
         except Exception as exc:  # noqa: BLE001 - its owner knows what to do
             order.fail(exc)
         self._width.note(order.length)
+
+    def _follow(self, connection: _Connection) -> None:
+        """Give a connection whose order is complete the next one."""
+        connection.left = None
         if connection.is_last:
             self._leave(connection)
             return
