@@ -127,6 +127,14 @@ class Questions(Protocol):
     def look(self, relpath: str) -> FileStat | None:
         """Return what lies at `relpath` in the dataset's folder, or None."""
 
+    def touched(
+        self, relpaths: Sequence[str], sizes: Sequence[int], mtimes_ns: Sequence[int]
+    ) -> set[int]:
+        """Look at many files; return the positions of those that are not as they were.
+
+        That is, which are no regular file of that size and modification time.
+        """
+
     def blocker(self, relpath: str) -> str | None:
         """Return the relpath of what stands where `relpath` needs a folder, or None."""
 
@@ -150,50 +158,78 @@ def plan(resolution: Resolution, placed: PlacedFiles, ask: Questions) -> Plan:
     as ours and untouched if the state has it with the size and mtime it has now. Rows
     without a blake3 were invalidated: they are ours, but not what they should be.
     """
-    hits: list[RemoteObject] = []
-    rows: list[int] = []
-    others: list[tuple[RemoteObject, FileStat | None, int | None]] = []
-    find_row, look = placed.index.get, ask.look
-    sizes, mtimes, etags, uris = placed.size, placed.mtime_ns, placed.etag, placed.uri
-    hashes = placed.blake3
-    for obj in resolution.objects:
-        found, i = look(obj.relpath), find_row(obj.relpath)
-        if (
-            found is not None
-            and i is not None
-            and found.mtime_ns == mtimes[i]
-            and found.size == sizes[i] == obj.size
-            and hashes[i] is not None
-            and (
-                # The common case without an object: same key and ETag, and no version ids.
-                (
-                    obj.version_id is None
-                    and obj.etag is not None
-                    and obj.etag == etags[i]
-                    and obj.uri == uris[i]
-                )
-                or obj.is_same_as(placed.row(i).object)
-            )
-        ):
-            hits.append(obj)
-            rows.append(i)
-        else:
-            others.append((obj, found, i))
-    drops, keeps = _gone(resolution, placed, ask)
-    return _Sorter(placed, ask, drops).sort(resolution, Hits(hits, rows), others, keeps)
+    objects = resolution.objects
+    rows = _rows_of([obj.relpath for obj in objects], placed)
+    unchanged = _unchanged(objects, rows, placed)
+    kept = [rows[i] for i in unchanged]
+    touched = ask.touched(
+        [placed.relpath[row] for row in kept],
+        [placed.size[row] for row in kept],
+        [placed.mtime_ns[row] for row in kept],
+    )
+    if touched:
+        unchanged = [i for at, i in enumerate(unchanged) if at not in touched]
+        kept = [row for at, row in enumerate(kept) if at not in touched]
+    hits = Hits([objects[i] for i in unchanged], kept)
+    drops, keeps = _gone(rows, placed, ask)
+    others = []
+    if len(hits) < len(objects):
+        in_place = set(unchanged)
+        others = [
+            (obj, ask.look(obj.relpath), None if rows[i] == _NEW else rows[i])
+            for i, obj in enumerate(objects)
+            if i not in in_place
+        ]
+    return _Sorter(placed, ask, drops).sort(resolution, hits, others, keeps)
+
+
+_NEW = -1
+"""Stands for the row of an object that has none."""
+
+
+def _rows_of(relpaths: list[str], placed: PlacedFiles) -> Sequence[int]:
+    """Return the row of each path, or `_NEW`."""
+    if relpaths == placed.relpath:  # as nearly always
+        return range(len(relpaths))
+    find = placed.index.get
+    return [find(relpath, _NEW) for relpath in relpaths]
+
+
+def _unchanged(
+    objects: Sequence[RemoteObject], rows: Sequence[int], placed: PlacedFiles
+) -> list[int]:
+    """Return the positions of objects whose rows say the same, and were not invalidated."""
+    uris, sizes, etags, hashes = placed.uri, placed.size, placed.etag, placed.blake3
+    return [
+        i
+        for i, (obj, row) in enumerate(zip(objects, rows, strict=True))
+        if row != _NEW
+        and obj.size == sizes[row]
+        and obj.uri == uris[row]
+        and hashes[row] is not None
+        and (
+            # The common case without an object: same key and ETag, and no version ids.
+            (obj.version_id is None and obj.etag is not None and obj.etag == etags[row])
+            or _is_same_version(obj.version_id, placed.version_id[row])
+            or obj.is_same_as(placed.row(row).object)
+        )
+    ]
+
+
+def _is_same_version(one: str | None, other: str | None) -> bool:
+    return one is not None and one == other and one not in ("", "null")
 
 
 def _gone(
-    resolution: Resolution, placed: PlacedFiles, ask: Questions
+    rows: Sequence[int], placed: PlacedFiles, ask: Questions
 ) -> tuple[list[Drop], list[Keep]]:
+    """Return what becomes of placed files whose rows are not among `rows`."""
     drops: list[Drop] = []
     keeps: list[Keep] = []
-    wanted = {obj.relpath for obj in resolution.objects}
-    if len(wanted) == len(placed) and wanted.issuperset(placed.relpath):
+    if len(rows) - rows.count(_NEW) == len(placed):
         return drops, keeps
-    for i, relpath in enumerate(placed.relpath):
-        if relpath in wanted:
-            continue
+    for i in sorted({*range(len(placed))}.difference(rows)):
+        relpath = placed.relpath[i]
         found = ask.look(relpath)
         if found is None:
             continue

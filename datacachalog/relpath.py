@@ -58,6 +58,29 @@ def encode(key_part: str) -> str:
     return "/".join(_fit(segment) for segment in escaped.split("/"))
 
 
+def encode_all(key_parts: Sequence[str]) -> list[str]:
+    """Return `encode` of each, in order.
+
+    Nearly always nothing is unusual, and few looks at all of them together tell.
+
+    >>> encode_all(["a.csv", "b/c.csv"]), encode_all(["a.csv", "../b"])
+    (['a.csv', 'b/c.csv'], ['a.csv', '~2E./b'])
+    """
+    text = f" {' '.join(key_parts)} "
+    if (
+        text.isascii()
+        and text.isprintable()
+        and not any(pair in text for pair in _UNUSUAL_AMONG_SPACES)
+        and max(map(len, key_parts), default=0) <= MAX_SEGMENT
+    ):
+        return list(key_parts)
+    return [encode(key_part) for key_part in key_parts]
+
+
+_UNUSUAL_AMONG_SPACES = ("~", "\\", "//", "/.", "/ ", " /", " .", "  ")
+"""What would be unusual in a key part, or at an end of one, where a space parts them."""
+
+
 def _escape(char: str) -> str:
     return "".join(f"~{byte:02X}" for byte in char.encode("utf-8", "surrogatepass"))
 
@@ -110,7 +133,7 @@ def disambiguate(relpaths: Sequence[str]) -> list[str]:
     >>> disambiguate(["a", "a/b", "c/README", "c/Readme"])
     ['~61', 'a/b', 'c/README', 'c/~52eadme']
     """
-    names = [_fold(path) for path in relpaths]
+    names = _folded(relpaths)
     taken = set(names)
     folders = _folders(names)
     result = list(relpaths)
@@ -132,6 +155,15 @@ def disambiguate(relpaths: Sequence[str]) -> list[str]:
         folders |= above
         result[i] = candidate
     return result
+
+
+def _folded(relpaths: Sequence[str]) -> Sequence[str]:
+    """Return `_fold` of each, where possible of all at once."""
+    text = "\0".join(relpaths)
+    if not text.isascii():
+        return [_fold(path) for path in relpaths]
+    lowered = text.lower()
+    return relpaths if lowered == text else lowered.split("\0")
 
 
 def _fold(path: str) -> str:

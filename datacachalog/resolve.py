@@ -9,7 +9,8 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
+from operator import attrgetter, eq
 from typing import Protocol, TypeVar
 
 from blake3 import blake3
@@ -145,16 +146,17 @@ def ask(
     meant = settle(pin, server_now()) if isinstance(pin, Ago) else pin
     is_excluded = globs.excluder(dataset.exclude)
     sight = _Sight(storage, meant, retry, is_excluded, with_versions=with_versions)
-    objects: dict[str, RemoteObject] = {}
+    objects: list[RemoteObject] = []
     warnings: tuple[str, ...] = ()
     why_nothing = None
     for source in dataset.sources:
         found = sight.look_up(source)
         warnings += found.warnings
         why_nothing = found.why_nothing or why_nothing
-        for obj in found.objects:
-            if not is_excluded(obj.relpath):
-                objects.setdefault(obj.uri, obj)
+        objects += found.objects
+    if dataset.exclude:
+        objects = [obj for obj in objects if not is_excluded(obj.relpath)]
+    objects = _without_repeats(objects)
     if not objects and not dataset.allow_empty:
         raise _nothing(dataset, meant, why_nothing)
     if isinstance(meant, AsOf):
@@ -163,7 +165,7 @@ def ask(
         # An absolute pin is settled, or not, by the server's clock.
         now = asked if meant is pin else now
     return Resolution(
-        objects=_arranged(list(objects.values())),
+        objects=_arranged(objects),
         pin=pin,
         endpoint=storage.endpoint,
         checked=now,
@@ -331,16 +333,25 @@ def _time(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def _without_repeats(objects: list[RemoteObject]) -> list[RemoteObject]:
+    """Return each key once, as the first source has it that matches it."""
+    uris = [obj.uri for obj in objects]
+    if len(set(uris)) == len(uris):
+        return objects
+    first = dict(zip(reversed(uris), reversed(objects), strict=True))
+    return [first[uri] for uri in dict.fromkeys(uris)]
+
+
 def _arranged(objects: list[RemoteObject]) -> tuple[RemoteObject, ...]:
     """Sort by relpath; give paths that would collide on some file system their own names."""
-    objects.sort(key=lambda o: o.relpath)
-    for one, other in pairwise(objects):
-        if one.relpath == other.relpath:
-            raise CatalogError(
-                f"'{one.uri}' and '{other.uri}' would both land on '{one.relpath}'",
-                hint="make them two datasets, or use one pattern from their common folder",
-            )
+    objects.sort(key=attrgetter("relpath"))
     paths = [o.relpath for o in objects]
+    if any(map(eq, paths, islice(paths, 1, None))):
+        one, other = next(two for two in pairwise(objects) if two[0].relpath == two[1].relpath)
+        raise CatalogError(
+            f"'{one.uri}' and '{other.uri}' would both land on '{one.relpath}'",
+            hint="make them two datasets, or use one pattern from their common folder",
+        )
     apart = relpath.disambiguate(paths)
     if apart is paths or apart == paths:
         return tuple(objects)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datacachalog.model import Ago, AsOf, RemoteObject, VersionId
+from datacachalog.model import Ago, AsOf, RemoteObject, VersionId, objects_of
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 OBJECT = RemoteObject("s3://lake/a", "a", 3, NOW, "e1", "v1")
@@ -123,6 +123,24 @@ def test_the_text_of_a_pin_is_for_people_only() -> None:
     assert str(AsOf(NOW)) == "2026-03-01T12:00:00.123456Z"
     assert Ago(timedelta(days=7), "7 days") == Ago(timedelta(days=7))
     assert str(VersionId("v1")) == "version v1"
+
+
+def test_objects_made_of_columns_are_like_any_other() -> None:
+    """Equal, of equal hash, frozen; and short columns are refused, not filled up."""
+    (made,) = objects_of(
+        uri=[OBJECT.uri],
+        relpath=[OBJECT.relpath],
+        size=[OBJECT.size],
+        modified=[OBJECT.modified],
+        etag=[OBJECT.etag],
+        version_id=[OBJECT.version_id],
+    )
+
+    assert (made, hash(made)) == (OBJECT, hash(OBJECT))
+    with pytest.raises(FrozenInstanceError):
+        made.size = 1  # type: ignore[misc] # what must fail
+    with pytest.raises(ValueError, match="column `relpath` has 0 values, not 1"):
+        objects_of(uri=["s3://lake/a"], relpath=[], size=[1], modified=[NOW], etag=[None])
 
 
 def test_values_are_frozen_and_travel() -> None:

@@ -1,5 +1,6 @@
 """The planner: every case of what should be, what was placed and what is, with its reason."""
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,17 @@ class Disk:
     def look(self, relpath: str) -> FileStat | None:
         self.questions.append("look")
         return self.there.get(relpath)
+
+    def touched(
+        self, relpaths: Sequence[str], sizes: Sequence[int], mtimes_ns: Sequence[int]
+    ) -> set[int]:
+        now = map(self.look, relpaths)
+        wanted = zip(now, sizes, mtimes_ns, strict=True)
+        return {
+            i
+            for i, (found, size, mtime_ns) in enumerate(wanted)
+            if found is None or (found.size, found.mtime_ns) != (size, mtime_ns)
+        }
 
     def blocker(self, relpath: str) -> str | None:
         self.questions.append("blocker")

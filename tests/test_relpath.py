@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from datacachalog.relpath import MAX_SEGMENT, disambiguate, encode
+from datacachalog.relpath import MAX_SEGMENT, disambiguate, encode, encode_all
 
 KEYS = st.text(
     alphabet=st.one_of(
@@ -84,6 +84,15 @@ def test_ordinary_keys_are_untouched(key: str) -> None:
 def test_odd_keys(key: str, path: str) -> None:
     """Each odd character becomes the bytes of its UTF-8, in hex."""
     assert encode(key) == path
+
+
+@given(keys=st.lists(KEYS | st.sampled_from(["a b", " a", "a ", "/a", "a/", ".a", "a" * 256])))
+@example(["a", "/b"])
+@example(["a/", "b"])
+@example(["a", ".", "b"])
+def test_many_are_encoded_as_each_is(keys: list[str]) -> None:
+    """What is told of all together holds for every one."""
+    assert encode_all(keys) == [encode(key) for key in keys]
 
 
 def test_an_empty_key_part_is_refused() -> None:

@@ -4,7 +4,7 @@ Answers the planner's questions. Built per dataset and run.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +35,12 @@ class Disk:
     def look(self, relpath: str) -> FileStat | None:
         """Return what lies at `relpath` in the dataset's folder, or None."""
         return self.folder.look(relpath)
+
+    def touched(
+        self, relpaths: Sequence[str], sizes: Sequence[int], mtimes_ns: Sequence[int]
+    ) -> set[int]:
+        """Look at many files; return the positions of those that are not as they were."""
+        return files.touched(self.folder.root, relpaths, sizes, mtimes_ns)
 
     def blocker(self, relpath: str) -> str | None:
         """Return the relpath of what stands where `relpath` needs a folder, or None."""

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from datacachalog import globs, relpath
 from datacachalog.errors import VersioningNotSupportedError
-from datacachalog.model import DeleteMarker, RemoteObject
+from datacachalog.model import DeleteMarker, RemoteObject, objects_of
 from datacachalog.spec import StorageSettings
 from datacachalog.storage.protocol import Advance, Expect, Request, Uploaded
 from datacachalog.storage.s3 import listing, reading, uploading
 from datacachalog.storage.s3.connection import connect
 from datacachalog.storage.s3.describing import describe, describe_version
-from datacachalog.storage.s3.listing import Entry
+from datacachalog.storage.s3.listing import Columns, Entry
 from datacachalog.storage.s3.wire import Wire
 
 if TYPE_CHECKING:
@@ -68,22 +68,14 @@ class S3Storage:
             yield describe(self._here.wire, bucket, globs.unescape(pattern))
             return
         glob = globs.Glob(pattern)
-        below = len(glob.fixed_prefix)
-        for entry in listing.list_objects(
+        for page in listing.list_objects(
             self._here.wire,
             bucket,
             glob.listing_prefix,
             is_flat=glob.is_flat,
             page_size=self._page_size,
         ):
-            if glob.matches(entry.key) and not _is_folder_marker(entry):
-                yield RemoteObject(
-                    f"s3://{bucket}/{entry.key}",
-                    relpath.encode(entry.key[below:]),
-                    entry.size or 0,
-                    entry.modified,
-                    entry.etag,
-                )
+            yield from _matching(page, bucket, glob)
 
     def version(self, uri: str, version_id: str) -> RemoteObject:
         """Return that version of the one object at `uri`: one HEAD."""
@@ -184,6 +176,26 @@ def _split(uri: str) -> tuple[str, str]:
     """Return the bucket and the key, or pattern, of an `s3://` URI."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return bucket, key
+
+
+def _matching(page: Columns, bucket: str, glob: globs.Glob) -> list[RemoteObject]:
+    """Return the objects of a page that the glob matches, without folder markers."""
+    matches = glob.matches
+    chosen = [
+        i
+        for i, (key, size) in enumerate(zip(page.key, page.size, strict=True))
+        if matches(key) and (size or not key.endswith("/"))
+    ]
+    if len(chosen) != len(page.key):
+        page = page.only(chosen)
+    below = len(glob.fixed_prefix)
+    return objects_of(
+        uri=list(map(f"s3://{bucket}/".__add__, page.key)),
+        relpath=relpath.encode_all([key[below:] for key in page.key]),
+        size=[size or 0 for size in page.size],
+        modified=page.modified,
+        etag=page.etag,
+    )
 
 
 def _is_folder_marker(entry: Entry) -> bool:
