@@ -53,6 +53,7 @@ from datacachalog.outcome import (
     SyncReport,
     Verification,
 )
+from datacachalog.presence import Presence, note
 from datacachalog.push import push
 from datacachalog.retrieval import Target, retrieve
 from datacachalog.run import Run
@@ -136,6 +137,9 @@ class Catalog:
             guards=self._states.root,
         )
         self._agreed: Lock | None = None
+        self._holds: dict[str, Hold] = {}
+        self._present: dict[str, Presence | None] = {}
+        self._roots: dict[str, str] = {}
 
     @classmethod
     def from_directory(
@@ -172,13 +176,21 @@ class Catalog:
         """
         ask = Ask(as_of, version_id, refresh, offline, jobs, report)
         lock = self._heed(ask, [name])
+        known = self._present.get(name)
+        if known is not None and ask.is_plain and known.holds(lock, self._states):
+            report(_planned(known.outcome))
+            report(_finished(known.outcome))
+            return known.paths if isinstance(known.paths, Path) else list(known.paths)
         with running(ask) as run:
             line = self._line(name, ask, run, lock)
             outcome, resolution = line.sync()
             self._learn(lock, [line])
             self._keep_small([outcome])
             report(_finished(outcome))
-            return line.paths(resolution)
+            paths = line.paths(resolution)
+            if ask.is_plain:
+                self._present[name] = note(known, lock, self._states, outcome, paths, line.disk)
+            return paths
 
     def fetch_all(
         self,
@@ -558,7 +570,9 @@ class Catalog:
     def _line(self, name: str, ask: Ask, run: Run, lock: Lock | None = None) -> Line:
         dataset = self._dataset(name)
         storage = self.storage_of(dataset)
-        root = landing(dataset, self.data).as_posix()
+        root = self._roots.get(name)
+        if root is None:
+            root = self._roots[name] = landing(dataset, self.data).as_posix()
         pin, key = dataset.pin, name
         if ask.pin is not None:
             pin = settled(ask.pin, storage, run)
@@ -576,8 +590,19 @@ class Catalog:
             policy=ask.policy,
             run=run,
             folder_at=self._folder,
-            hold=Hold(dataset, pin, self.root, lock, self.lock_file.mode),
+            hold=self._hold(dataset, pin, lock, is_own=ask.pin is None),
         )
+
+    def _hold(self, dataset: Dataset, pin: Pin, lock: Lock | None, *, is_own: bool) -> Hold:
+        """Return what the lock says; that it fits is found out once per lock and `is_own` pin."""
+        known = self._holds.get(dataset.name) if is_own else None
+        if known is not None:
+            hold = known.again(lock)
+        else:
+            hold = Hold(dataset, pin, self.root, lock, self.lock_file.mode)
+        if is_own:
+            self._holds[dataset.name] = hold
+        return hold
 
     def _refuse_shared_folder(self, root: str) -> None:
         """Raise if files of another pin would land in the folder of a dataset."""
@@ -608,7 +633,9 @@ class Catalog:
             raise DatasetNotFoundError(f"no dataset '{name}'", hint=hint) from None
 
     def _folder(self, root: str) -> Folder:
-        return Folder(str(self.root / root), _LINKS[self.cache.link], self.store.mode)
+        # Both are normalised; as paths they would be taken apart for each call.
+        path = str(self.root) if root == "." else os.path.join(self.root, root)
+        return Folder(path, _LINKS[self.cache.link], self.store.mode)
 
     def storage_of(self, dataset: Dataset) -> Storage:
         """Return the storage of a dataset, one per process, scheme and settings."""
@@ -686,6 +713,11 @@ def _cache_root(explicit: str | os.PathLike[str] | None, settings: CacheSettings
     if explicit is not None:
         return Path(os.path.abspath(os.path.expanduser(explicit)))
     return cache_dir(settings.dir, os.environ)
+
+
+def _planned(outcome: Outcome) -> events.Planned:
+    """Return what was announced of an outcome for which nothing was to be done."""
+    return events.Planned(outcome.name, 0, 0, 0, 0, hits=outcome.hits)
 
 
 def _finished(outcome: Outcome) -> events.DatasetFinished:

@@ -106,6 +106,13 @@ class Hold:
     news: LockedDataset | None = None
     _fits: bool | None = field(default=None, init=False, repr=False)
 
+    def again(self, lock: Lock | None) -> "Hold":
+        """Return the same for another run; whether the lock fits is known, if it is the same."""
+        hold = Hold(self.dataset, self.pin, self.root, lock, self.mode)
+        if lock is self.lock:
+            hold._fits = self._fits
+        return hold
+
     @property
     def counts(self) -> bool:
         """Tell whether there is a lock at all that this run should heed."""

@@ -35,6 +35,11 @@ class Ask(NamedTuple):
     report: events.Report = events.ignore
 
     @property
+    def is_plain(self) -> bool:
+        """Tell whether each dataset's own pin counts, and an answer that is known will do."""
+        return self.as_of is None and self.version_id is None and not self.refresh
+
+    @property
     def policy(self) -> Policy:
         """Return the part that resolving needs."""
         return Policy(offline=self.offline, refresh=self.refresh)

@@ -45,7 +45,18 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # 2: what a dataset means, and what is to do
     ("comparison", "history", "lockfile", "locking", "locktext", "plan", "resolve"),
     # 3: doing it
-    ("arrival", "haul", "outcome", "pool", "retry", "run", "session", "sides", "transfer"),
+    (
+        "arrival",
+        "haul",
+        "outcome",
+        "pool",
+        "presence",
+        "retry",
+        "run",
+        "session",
+        "sides",
+        "transfer",
+    ),
     # 4: the line in one piece, for programs
     ("catalog", "doctor", "line", "push", "retrieval", "verification"),
     # 5: the line in one piece, for people
