@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from datacachalog import events, globs
 from datacachalog.arrival import no_room
@@ -38,9 +38,11 @@ from datacachalog.plan import Hit, Plan, plan
 from datacachalog.resolve import Policy, ask, digest, resolve
 from datacachalog.retry import retrying
 from datacachalog.run import Run
-from datacachalog.spec import Dataset
 from datacachalog.storage.protocol import Storage
 from datacachalog.transfer import LOCK_WAIT, Result, Transfer
+
+if TYPE_CHECKING:
+    from datacachalog.spec import Dataset
 
 T = TypeVar("T")
 
@@ -56,7 +58,7 @@ class Line:
     project); `folder_at` opens any such folder; `hold` is what the lock says.
     """
 
-    dataset: Dataset
+    dataset: "Dataset"
     pin: Pin
     key: str
     root: str

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
@@ -26,13 +27,15 @@ from datacachalog.lockfile import LockFile, LockMode
 from datacachalog.locktext import Held, Lock, LockedDataset
 from datacachalog.model import EPOCH, Origin, Pin, RemoteObject, Resolution
 from datacachalog.resolve import pin_identity
-from datacachalog.spec import Dataset
+
+if TYPE_CHECKING:
+    from datacachalog.spec import Dataset
 
 # --- entries ------------------------------------------------------------------------
 
 
 def locked_dataset(
-    dataset: Dataset, pin: Pin, objects: Iterable[RemoteObject], endpoint: str, root: Path
+    dataset: "Dataset", pin: Pin, objects: Iterable[RemoteObject], endpoint: str, root: Path
 ) -> LockedDataset:
     """Return the lock's entry for what a dataset resolved to, without hashes yet.
 
@@ -57,7 +60,7 @@ def held_by(objects: Iterable[RemoteObject], endpoint: str) -> Held:
     return Held.ETAG if ids & {None, "null"} else Held.VERSION
 
 
-def digest_of(dataset: Dataset, pin: Pin, root: Path) -> str:
+def digest_of(dataset: "Dataset", pin: Pin, root: Path) -> str:
     """Return a hash of what determines which objects a dataset is, on any machine.
 
     Sources, excludes, the pin and the storage's name count; descriptions, owners, readers,
@@ -98,7 +101,7 @@ class Hold:
     from. `news` is the entry that the lock should get, once a sync knows it.
     """
 
-    dataset: Dataset
+    dataset: "Dataset"
     pin: Pin
     root: Path
     lock: Lock | None = None
@@ -155,7 +158,7 @@ class Hold:
         self.news = replace(entry, hashes={path: b3 for path, b3 in hashes if b3 is not None})
 
 
-def fits(entry: LockedDataset | None, dataset: Dataset, root: Path) -> bool:
+def fits(entry: LockedDataset | None, dataset: "Dataset", root: Path) -> bool:
     """Tell whether an entry of the lock is for the dataset as the catalog has it."""
     return entry is not None and entry.digest == digest_of(dataset, dataset.pin, root)
 
@@ -240,7 +243,7 @@ class LockReport:
 
 
 def must_resolve(
-    datasets: Mapping[str, Dataset], lock: Lock, upgrade: bool | Sequence[str], root: Path
+    datasets: "Mapping[str, Dataset]", lock: Lock, upgrade: bool | Sequence[str], root: Path
 ) -> list[str]:
     """Return which of the datasets `lock` has to resolve: missing, changed, or upgraded."""
     upgraded = set(datasets) if upgrade is True else set(upgrade or ())
@@ -253,7 +256,7 @@ def must_resolve(
 
 def write_lock(
     lock_file: LockFile,
-    datasets: Mapping[str, Dataset],
+    datasets: "Mapping[str, Dataset]",
     resolved: Mapping[str, LockedDataset],
     errors: Mapping[str, DatacachalogError],
 ) -> LockReport:
@@ -286,7 +289,7 @@ def _keeping_hashes(entry: LockedDataset, before: LockedDataset | None) -> Locke
     return replace(entry, hashes=kept)
 
 
-def disagreements(datasets: Mapping[str, Dataset], lock: Lock, root: Path) -> list[str]:
+def disagreements(datasets: "Mapping[str, Dataset]", lock: Lock, root: Path) -> list[str]:
     """Say where catalog and lock disagree, a sentence each; asks no network."""
     found = []
     for name, dataset in datasets.items():
@@ -303,7 +306,7 @@ def disagreements(datasets: Mapping[str, Dataset], lock: Lock, root: Path) -> li
     return found
 
 
-def refuse_disagreement(datasets: Mapping[str, Dataset], lock: Lock, root: Path) -> None:
+def refuse_disagreement(datasets: "Mapping[str, Dataset]", lock: Lock, root: Path) -> None:
     """Raise `LockError` unless the lock is for the catalog as it is (`--locked`)."""
     found = disagreements(datasets, lock, root)
     if found:

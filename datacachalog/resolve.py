@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
 from operator import attrgetter, eq
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from blake3 import blake3
 
@@ -38,8 +38,10 @@ from datacachalog.model import (
     Resolution,
     VersionId,
 )
-from datacachalog.spec import Dataset
 from datacachalog.storage.protocol import Storage
+
+if TYPE_CHECKING:
+    from datacachalog.spec import Dataset
 
 Clock = Callable[[], datetime]
 """Tells the time: aware, in UTC."""
@@ -69,7 +71,7 @@ class Policy:
     refresh: bool = False
 
 
-def digest(dataset: Dataset, pin: Pin, endpoint: str) -> str:
+def digest(dataset: "Dataset", pin: Pin, endpoint: str) -> str:
     """Return a hash of everything that determines what a dataset resolves to.
 
     Descriptions, owners, readers and paths take no part.
@@ -79,7 +81,7 @@ def digest(dataset: Dataset, pin: Pin, endpoint: str) -> str:
 
 
 def resolve(
-    dataset: Dataset,
+    dataset: "Dataset",
     pin: Pin,
     storage: Storage,
     *,
@@ -126,7 +128,7 @@ def resolve(
 
 
 def ask(
-    dataset: Dataset,
+    dataset: "Dataset",
     pin: Pin,
     storage: Storage,
     *,
@@ -190,7 +192,7 @@ def _read_clock(server_now: Clock, now: datetime) -> datetime:
         return now  # a server that does not tell the time is no reason to fail
 
 
-def _nothing(dataset: Dataset, pin: Pin, why: str | None) -> ObjectNotFoundError:
+def _nothing(dataset: "Dataset", pin: Pin, why: str | None) -> ObjectNotFoundError:
     if why is not None:
         return NothingThereYetError(
             why, hint=f"`dcl versions {dataset.name}` shows what there is when"
@@ -361,7 +363,7 @@ def _arranged(objects: list[RemoteObject]) -> tuple[RemoteObject, ...]:
     return tuple(sorted(renamed, key=lambda o: o.relpath))
 
 
-def _is_fresh(dataset: Dataset, pin: Pin, previous: State, now: datetime) -> bool:
+def _is_fresh(dataset: "Dataset", pin: Pin, previous: State, now: datetime) -> bool:
     match pin:
         case AsOf(at):
             # Asked well after the instant: the answer cannot change any more.
@@ -400,7 +402,7 @@ def _at(pin: Pin) -> str:
     return f" as of {pin}" if isinstance(pin, AsOf) else ""
 
 
-def _as_asked(dataset: Dataset, pin: Pin) -> str:
+def _as_asked(dataset: "Dataset", pin: Pin) -> str:
     """Say which state of a dataset is meant: the catalog's, or another that was asked for."""
     if pin == dataset.pin:
         return "as the catalog has it now"

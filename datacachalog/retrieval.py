@@ -8,7 +8,7 @@ import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from datacachalog import events, globs
 from datacachalog.cache.disk import Disk
@@ -23,9 +23,11 @@ from datacachalog.resolve import Policy, resolve
 from datacachalog.retry import retrying
 from datacachalog.run import Run
 from datacachalog.settings import umask
-from datacachalog.spec import Dataset
 from datacachalog.storage.protocol import Storage
 from datacachalog.transfer import Transfer
+
+if TYPE_CHECKING:
+    from datacachalog.spec import Dataset
 
 
 class Target(NamedTuple):
@@ -35,7 +37,7 @@ class Target(NamedTuple):
     name: str | None
 
     @classmethod
-    def of(cls, dataset: Dataset, dest: str | os.PathLike[str] | None) -> "Target":
+    def of(cls, dataset: "Dataset", dest: str | os.PathLike[str] | None) -> "Target":
         """Decide as `cp` does: an existing folder or a trailing slash means "into it"."""
         text = os.fspath(dest) if dest is not None else "."
         path = Path(os.path.abspath(text))
@@ -47,7 +49,7 @@ class Target(NamedTuple):
 
 
 def retrieve(
-    dataset: Dataset, target: Target, storage: Storage, store: Store, run: Run
+    dataset: "Dataset", target: Target, storage: Storage, store: Store, run: Run
 ) -> Path | list[Path]:
     """Download what `dataset` names to `target` and return the path, or paths for a glob."""
     source = globs.unescape(dataset.sources[0])
