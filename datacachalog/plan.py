@@ -7,11 +7,14 @@ caller answers. `transfer` does what it says; `status` and `--dry-run` only show
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Protocol
+from operator import attrgetter, eq
+from typing import Protocol, TypeVar
 
 from datacachalog.cache.files import FileStat
 from datacachalog.cache.state import PlacedFiles
 from datacachalog.model import RemoteObject, Resolution
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +177,9 @@ def plan(resolution: Resolution, placed: PlacedFiles, ask: Questions) -> Plan:
     drops, keeps = _gone(rows, placed, ask)
     others = []
     if len(hits) < len(objects):
-        in_place = set(unchanged)
-        others = [
-            (obj, ask.look(obj.relpath), None if rows[i] == _NEW else rows[i])
-            for i, obj in enumerate(objects)
-            if i not in in_place
-        ]
+        for i in sorted({*range(len(objects))}.difference(unchanged)):
+            row = None if rows[i] == _NEW else rows[i]
+            others.append((objects[i], ask.look(objects[i].relpath), row))
     return _Sorter(placed, ask, drops).sort(resolution, hits, others, keeps)
 
 
@@ -195,29 +195,35 @@ def _rows_of(relpaths: list[str], placed: PlacedFiles) -> Sequence[int]:
     return [find(relpath, _NEW) for relpath in relpaths]
 
 
+_KNOWN_BY = attrgetter("uri", "size", "etag")
+
+
 def _unchanged(
     objects: Sequence[RemoteObject], rows: Sequence[int], placed: PlacedFiles
 ) -> list[int]:
     """Return the positions of objects whose rows say the same, and were not invalidated."""
-    uris, sizes, etags, hashes = placed.uri, placed.size, placed.etag, placed.blake3
+    if not len(placed):
+        return []
+
+    def of_rows(column: Sequence[T]) -> Sequence[T]:
+        return column if isinstance(rows, range) else [column[row] for row in rows]
+
+    etags = of_rows(placed.etag)
+    recorded = zip(of_rows(placed.uri), of_rows(placed.size), etags, strict=True)
+    # What the common case needs to know is compared without an expression per object.
+    agree = map(eq, map(_KNOWN_BY, objects), recorded)
+    versions, hashes = of_rows(placed.version_id), of_rows(placed.blake3)
+    seen = zip(objects, rows, agree, etags, versions, hashes, strict=True)
     return [
         i
-        for i, (obj, row) in enumerate(zip(objects, rows, strict=True))
-        if row != _NEW
-        and obj.size == sizes[row]
-        and obj.uri == uris[row]
-        and hashes[row] is not None
+        for i, (obj, row, agrees, etag, version, blake3) in enumerate(seen)
+        if blake3 is not None
+        and row != _NEW
         and (
-            # The common case without an object: same key and ETag, and no version ids.
-            (obj.version_id is None and obj.etag is not None and obj.etag == etags[row])
-            or _is_same_version(obj.version_id, placed.version_id[row])
+            (agrees and etag is not None and (version is None or obj.version_id in (None, version)))
             or obj.is_same_as(placed.row(row).object)
         )
     ]
-
-
-def _is_same_version(one: str | None, other: str | None) -> bool:
-    return one is not None and one == other and one not in ("", "null")
 
 
 def _gone(

@@ -12,11 +12,14 @@ sync makes it again.
 import json
 import os
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
+from operator import eq
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,8 +101,8 @@ class PlacedFiles:
     ) -> "PlacedFiles":
         """Return these of the rows, which stay, and what was `placed` anew, as sorted columns.
 
-        `objects` are what the rows were found to be: a version id that the row lacks is
-        learnt from them. No value is made of a row that stays as it was.
+        `rows` ascend. `objects` are what they were found to be: a version id that a row lacks
+        is learnt from them. No value is made of a row that stays as it was.
         """
         version_id = self.version_id
         learnt = {
@@ -109,12 +112,12 @@ class PlacedFiles:
         }
         kept = [i for i in rows if i not in learnt] if learnt else rows
         fresh = PlacedFiles.of([*learnt.values(), *placed])
-        # Two sorted runs, which sorting only has to merge.
-        order = [*kept, *range(len(self), len(self) + len(fresh))]
-        order.sort(key=(self.relpath + fresh.relpath).__getitem__)
+        runs = list(_runs(kept))
+        paths = _joined(self.relpath, runs)
+        places = [bisect_left(paths, path) for path in fresh.relpath]
 
         def merged(old: list[T], new: list[T]) -> list[T]:
-            return list(map((old + new).__getitem__, order))
+            return _inserted(_joined(old, runs), new, places)
 
         return PlacedFiles(
             relpath=merged(self.relpath, fresh.relpath),
@@ -143,6 +146,32 @@ class PlacedFiles:
             version_id=self.version_id[i],
         )
         return PlacedFile(obj, self.blake3[i], self.mtime_ns[i])
+
+
+def _runs(rows: Sequence[int]) -> Iterator[slice]:
+    """Yield the slices that rows in ascending order make up: few, where little changed."""
+    start = 0
+    while start < len(rows):
+        shift = rows[start] - start
+        end = bisect_right(range(len(rows)), shift, lo=start, key=lambda i: rows[i] - i)
+        yield slice(start + shift, end + shift)
+        start = end
+
+
+def _joined(column: list[T], runs: Iterable[slice]) -> list[T]:
+    return list(chain.from_iterable(column[run] for run in runs))
+
+
+def _inserted(column: list[T], values: Iterable[T], places: Iterable[int]) -> list[T]:
+    """Return the column with each of `values` before what is at its place, in ascending order."""
+    made: list[T] = []
+    start = 0
+    for value, place in zip(values, places, strict=True):
+        made += column[start:place]
+        made.append(value)
+        start = place
+    made += column[start:]
+    return made
 
 
 NOTHING = PlacedFiles.of(())
@@ -227,12 +256,12 @@ class StateFolder:
 
     def _write(self, path: Path, state: State) -> None:
         temp = path.with_name(f".{files.temp_name()}")
-        data = json.dumps(_encode(state), ensure_ascii=False, separators=(",", ":"))
+        text = _encode(state)
         try:
             os.makedirs(self.root, exist_ok=True)
             self._sweep()
             with open(temp, "wb") as file:
-                file.write(data.encode("utf-8", "surrogatepass"))
+                file.write(text.encode("utf-8", "surrogatepass"))
             _stamp(temp, state.checked)
             os.replace(temp, path)
         except OSError as exc:
@@ -275,10 +304,10 @@ def _read(path: Path) -> State | None:
         ) from exc
 
 
-def _encode(state: State) -> dict[str, object]:
+def _encode(state: State) -> str:
     f = state.files
     base = _common_base(f.relpath, f.uri)
-    return {
+    head = {
         "format": FORMAT,
         "dataset": state.dataset,
         "digest": state.digest,
@@ -288,17 +317,37 @@ def _encode(state: State) -> dict[str, object]:
         "checksum": state.checksum,
         # Nearly always uri == base + relpath: then the column is left out.
         "base": base,
-        "files": {
-            "relpath": f.relpath,
-            "uri": None if base is not None else f.uri,
-            "size": f.size,
-            "modified_us": f.modified_us,
-            "etag": _sparse(f.etag),
-            "version_id": _sparse(f.version_id),
-            "blake3": _sparse(f.blake3),
-            "mtime_ns": _sparse_mtimes(f),
-        },
     }
+    columns = {
+        "relpath": _texts(f.relpath),
+        "uri": _json(None) if base is not None else _texts(f.uri),
+        "size": _json(f.size),
+        "modified_us": _json(f.modified_us),
+        "etag": _sparse(f.etag),
+        "version_id": _sparse(f.version_id),
+        "blake3": _sparse(f.blake3),
+        "mtime_ns": _sparse_mtimes(f),
+    }
+    files = ",".join(f'"{name}":{column}' for name, column in columns.items())
+    return f'{_json(head)[:-1]},"files":{{{files}}}}}'
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _texts(column: Sequence[str]) -> str:
+    """Return a JSON array of texts; a tenth of the time where none needs an escape."""
+    text = '","'.join(column)
+    if (
+        column
+        and text.isascii()
+        and text.isprintable()
+        and "\\" not in text
+        and text.count('"') == 2 * (len(column) - 1)
+    ):
+        return f'["{text}"]'
+    return _json(column)
 
 
 # The one place where parsed JSON is untyped: every field is given its type here.
@@ -321,7 +370,7 @@ def _decode(doc: dict[str, Any], checked_ns: int) -> State | None:
         mtime_ns=columns["mtime_ns"] or [us * 1000 for us in modified_us],
     )
     lengths = {len(c) for c in vars(placed).values() if isinstance(c, list)}
-    if lengths - {n}:
+    if lengths - {n} or relpath != sorted(relpath):
         return None
     return State(
         dataset=doc["dataset"],
@@ -344,15 +393,16 @@ def _common_base(relpath: Sequence[str], uri: Sequence[str]) -> str | None:
     if not uri:
         return ""
     base = uri[0][: len(uri[0]) - len(relpath[0])]
-    if all(u == base + r for u, r in zip(uri, relpath, strict=True)):
-        return base
-    return None
+    return base if all(map(eq, uri, map(base.__add__, relpath))) else None
 
 
-def _sparse(column: Sequence[str | None]) -> Sequence[str | None] | None:
-    return column if any(v is not None for v in column) else None
+def _sparse(column: list[str | None]) -> str:
+    known = [text for text in column if text is not None]
+    if not known:
+        return _json(None)
+    return _texts(known) if len(known) == len(column) else _json(column)
 
 
-def _sparse_mtimes(f: PlacedFiles) -> Sequence[int] | None:
-    same = all(m == us * 1000 for m, us in zip(f.mtime_ns, f.modified_us, strict=True))
-    return None if same else f.mtime_ns
+def _sparse_mtimes(f: PlacedFiles) -> str:
+    same = f.mtime_ns == [us * 1000 for us in f.modified_us]
+    return _json(None if same else f.mtime_ns)

@@ -309,10 +309,9 @@ def _exact(tag_and_text: tuple[str, str]) -> str:
 def _reordered(found: Sequence[Sequence[str]], layouts: list[list[str]]) -> list[Sequence[str]]:
     """Return the groups of all matches as columns in the order of `_FIELDS`."""
     if len(layouts) == 1:
-        columns = list(zip(*found, strict=True))
         nothing = ("",) * len(found)
-        names = layouts[0]
-        return [columns[names.index(n)] if n in names else nothing for n in _FIELDS]
+        places = [layouts[0].index(n) if n in layouts[0] else None for n in _FIELDS]
+        return [nothing if at is None else [row[at] for row in found] for at in places]
     getters = []
     start = 0
     for names in layouts:

@@ -180,14 +180,14 @@ def _split(uri: str) -> tuple[str, str]:
 
 def _matching(page: Columns, bucket: str, glob: globs.Glob) -> list[RemoteObject]:
     """Return the objects of a page that the glob matches, without folder markers."""
-    matches = glob.matches
-    chosen = [
-        i
-        for i, (key, size) in enumerate(zip(page.key, page.size, strict=True))
-        if matches(key) and (size or not key.endswith("/"))
-    ]
-    if len(chosen) != len(page.key):
-        page = page.only(chosen)
+    if 0 in page.size or None in page.size or not all(map(glob.matches, page.key)):
+        page = page.only(
+            [
+                i
+                for i, (key, size) in enumerate(zip(page.key, page.size, strict=True))
+                if glob.matches(key) and (size or not key.endswith("/"))
+            ]
+        )
     below = len(glob.fixed_prefix)
     return objects_of(
         uri=list(map(f"s3://{bucket}/".__add__, page.key)),
