@@ -11,6 +11,7 @@ import re
 import selectors
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from datacachalog.storage.protocol import Channel, Request, Site
@@ -26,6 +27,7 @@ READ_SECONDS = 60.0
 _TICK = 0.25
 _LONGEST_HEAD = 32 << 10
 
+_GOOD = frozenset({"HTTP/1.1 200", "HTTP/1.1 206"})
 _SLOW_DOWN = frozenset({"429", "500", "503"})
 _HEADER = re.compile(r"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
 
@@ -37,7 +39,7 @@ class Order(Protocol):
     """Bytes that the answer's body must have."""
 
     def request(self) -> Request:
-        """Return the request, signed now."""
+        """Return the request, signed now; asked again if it has to be sent again."""
         ...
 
     def take(self, data: memoryview) -> None:
@@ -113,20 +115,21 @@ class _Connection:
     """A connection, and what it is at: `left` is None until the answer's head was read."""
 
     __slots__ = (
-        "channel", "head", "is_last", "is_open", "left", "order", "request", "since", "site",
-        "step", "was_used",
+        "channel", "head", "is_answered", "is_last", "is_open", "left", "order", "request", "since",
+        "site", "step", "turn", "was_used",
     )  # fmt: skip
 
     def __init__(self, site: Site, step: "Callable[[_Connection], None]") -> None:
         self.site = site
         self.channel: Channel = site.connect()
         self.step = step
-        self.is_open = self.was_used = self.is_last = False
+        self.is_open = self.was_used = self.is_answered = self.is_last = False
         self.order: Order | None = None
         self.request: Request | None = None
         self.head = b""
         self.left: int | None = None
         self.since = 0.0
+        self.turn = 0
 
 
 class Lane:
@@ -137,25 +140,33 @@ class Lane:
     """
 
     def __init__(
-        self, feed: Feed, *, most: int, check: Callable[[], None], first: int = FIRST
+        self,
+        feed: Feed,
+        *,
+        most: int,
+        check: Callable[[], None],
+        first: int = FIRST,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._feed = feed
         self._check = check
-        self._width = Width(most, first)
+        self._clock = clock
+        self._width = Width(most, first, clock=clock)
+        self._turn = 0
         self._selector = selectors.DefaultSelector()
         self._bytes = bytearray(BUFFER)
         self._buffer = memoryview(self._bytes)
         self._busy: set[_Connection] = set()
         self._idle: list[_Connection] = []
         self._again: list[Order] = []
-        self._now = self._swept = time.monotonic()
+        self._now = self._swept = clock()
 
     def run(self) -> None:
         """Carry out all orders. Raises what `check` raises; what was under way then failed."""
         try:
             while self._fill():
                 ready = self._selector.select(_TICK)
-                self._now = time.monotonic()
+                self._now = self._clock()
                 for key, _ in ready:
                     self._go_on(key.data)
                 self._check()
@@ -163,7 +174,8 @@ class Lane:
         except BaseException as exc:
             for order in [*(c.order for c in self._busy), *self._again]:
                 if order is not None:
-                    order.fail(exc)
+                    with suppress(Exception):  # the others' owners must know, too
+                        order.fail(exc)
             raise
         finally:
             for connection in (*self._busy, *self._idle):
@@ -175,6 +187,7 @@ class Lane:
     def _fill(self) -> bool:
         """Start orders up to the width; return whether anything is under way."""
         while len(self._busy) < self._width.now:
+            self._check()
             order = self._next()
             if order is None:
                 break
@@ -188,21 +201,44 @@ class Lane:
         """Start an order on the connection that is free, if it leads to the right site."""
         try:
             request = order.request()
-            if free is None or free.site is not request.site:
-                found = self._find_idle(request.site) or self._connect(request.site)
-            else:
-                found, free = free, None
-        except Exception as exc:  # noqa: BLE001 - its owner knows what to do
-            order.fail(exc)
+        except BaseException as exc:
+            order.fail(exc)  # its owner knows what to do
+            if not isinstance(exc, Exception):
+                raise
+            found = None
         else:
-            found.order, found.request, found.left = order, request, None
-            found.since = self._now
-            self._busy.add(found)
-            if found.is_open:
-                found.step = self._send
-                self._go_on(found)
-        if free is not None:
+            found = self._free_or_new(order, request.site, free)
+        if free is not None and found is not free:
             self._rest(free)
+        if found is None:
+            return
+        found.order, found.request, found.left = order, request, None
+        found.is_answered = False
+        found.turn = self._turn
+        found.since = self._now = self._clock()
+        self._busy.add(found)
+        if found.is_open:
+            found.step = self._send
+            self._go_on(found)
+
+    def _free_or_new(
+        self, order: Order, site: Site, free: _Connection | None
+    ) -> _Connection | None:
+        """Return a connection to `site`; None if none can be made, and the order is seen to."""
+        if free is not None and free.site is site:
+            return free
+        try:
+            return self._find_idle(site) or self._connect(site)
+        except Exception as exc:  # noqa: BLE001 - the order's owner knows what to do
+            if isinstance(exc, OSError) and self._has_open(site):
+                self._width.narrow()  # too many open files, most likely
+                self._again.append(order)
+            else:
+                order.fail(exc)
+            return None
+
+    def _has_open(self, site: Site) -> bool:
+        return any(c.is_open and c.site is site for c in self._busy)
 
     def _find_idle(self, site: Site) -> _Connection | None:
         for i, connection in enumerate(self._idle):
@@ -212,7 +248,11 @@ class Lane:
 
     def _connect(self, site: Site) -> _Connection:
         connection = _Connection(site, self._open)
-        self._selector.register(connection.channel.fileno, selectors.EVENT_WRITE, connection)
+        try:
+            self._selector.register(connection.channel.fileno, selectors.EVENT_WRITE, connection)
+        except BaseException:
+            connection.channel.close()
+            raise
         return connection
 
     def _rest(self, connection: _Connection) -> None:
@@ -225,7 +265,9 @@ class Lane:
         connection.since = self._now
         try:
             connection.step(connection)
-        except Exception as exc:  # noqa: BLE001 - the order's owner knows what to do
+        except Exception as exc:
+            if connection.order is None:
+                raise  # by `fail`: there is nobody left to be told
             self._break(connection, exc)
             return
         if connection.left == 0:
@@ -253,6 +295,7 @@ class Lane:
             if not count:
                 raise ConnectionResetError("the server hung up")
             body = self._buffer[:count]
+            connection.is_answered = True
             if connection.left is None:
                 found = self._read_head(connection, count)
                 if found is None:
@@ -280,9 +323,9 @@ class Lane:
         text = str(memoryview(raw)[:end], "latin-1")
         headers = {name.lower(): value for name, value in _HEADER.findall(text)}
         status = text[9:12]
-        if not text.startswith("HTTP/1.1 20") or "transfer-encoding" in headers:
+        if text[:12] not in _GOOD or "transfer-encoding" in headers:
             if status in _SLOW_DOWN:
-                self._width.narrow()
+                self._narrow(connection)
             raise UnexpectedAnswerError(text[:40])
         assert connection.order is not None
         assert connection.request is not None
@@ -304,13 +347,14 @@ class Lane:
             order.take(body)
         if connection.left:
             return
-        self._busy.discard(connection)
-        connection.order = None
         connection.was_used = True
         try:
             order.complete()
+            connection.order = None
         except Exception as exc:  # noqa: BLE001 - its owner knows what to do
+            connection.order = None
             order.fail(exc)
+        self._busy.discard(connection)
         self._width.note(order.length)
 
     def _follow(self, connection: _Connection) -> None:
@@ -329,10 +373,14 @@ class Lane:
 
     def _leave(self, connection: _Connection) -> None:
         """Close a connection that carries nothing: the server hung up, or said it would."""
+        connection.step = self._ignore
         self._selector.unregister(connection.channel.fileno)
         connection.channel.close()
         if connection in self._idle:
             self._idle.remove(connection)
+
+    def _ignore(self, connection: _Connection) -> None:
+        """Do nothing: it was closed since the selector saw it."""
 
     def _break(self, connection: _Connection, error: Exception) -> None:
         """Close a connection, and give its order up unless another can surely carry it."""
@@ -341,15 +389,25 @@ class Lane:
         self._leave(connection)
         if order is None:
             return
-        is_refused = not connection.is_open and any(c.is_open for c in self._busy)
-        if is_refused:
-            self._width.narrow()
-        # A server may close an idle connection at the very moment we use it.
-        is_stale = connection.was_used and connection.left is None and isinstance(error, OSError)
-        if is_refused or is_stale:
+        if not connection.is_open:
+            is_hopeful = connection.site.avoid(connection.channel)
+            if not is_hopeful and self._has_open(connection.site):
+                self._narrow(connection)
+                is_hopeful = True
+        else:
+            # A server may close an idle connection at the very moment we use it.
+            is_hung_up = isinstance(error, OSError) and not isinstance(error, TimeoutError)
+            is_hopeful = connection.was_used and not connection.is_answered and is_hung_up
+        if is_hopeful:
             self._again.append(order)
         else:
             order.fail(error)
+
+    def _narrow(self, connection: _Connection) -> None:
+        """Send less at a time; what was under way together and is refused together counts once."""
+        if connection.turn == self._turn:
+            self._turn += 1
+            self._width.narrow()
 
     def _sweep(self) -> None:
         """Break connections that have been silent for too long."""

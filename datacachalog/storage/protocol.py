@@ -74,6 +74,10 @@ class Site(Protocol):
         """Begin a connection; only the look-up of the host's name may block."""
         ...
 
+    def avoid(self, channel: Channel) -> bool:
+        """Avoid the address that `channel` did not get through to; return if there are others."""
+        ...
+
 
 class Request(NamedTuple):
     """A GET as `lane` carries it: where to, its bytes, and what is no right answer to it.

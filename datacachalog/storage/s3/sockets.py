@@ -4,6 +4,7 @@ Used by `wire`. From the standard library; proxies and certificates are found wh
 finds them.
 """
 
+import errno
 import itertools
 import os
 import re
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from datacachalog.errors import StorageError
+from datacachalog.storage.protocol import Channel
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 BLOCK = 1 << 20
+
+_UNDER_WAY = frozenset({0, errno.EINPROGRESS, errno.EINTR})
+"""What a connection that never blocks says at first; anything else is an error."""
 
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -108,32 +113,58 @@ class Pool:
         return self._tls
 
 
+_Address = tuple[Any, ...]
+"""As `getaddrinfo` gives it: the family first, what to connect to last."""
+
+
 class TcpSite:
-    """A host and port; connections take turns among its addresses. Thread-safe."""
+    """A host and port; connections take turns among its addresses. Thread-safe.
+
+    An address that cannot be reached is left out until none is left, and all are looked up
+    anew: a name may have IPv6 addresses where the network has none.
+    """
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         self._host = host
         self._port = port
         self._tls = tls
         self._turns = itertools.count()
-        self._addresses: list[tuple[Any, ...]] = []
+        self._addresses: tuple[_Address, ...] = ()
 
     def connect(self) -> "TcpChannel":
         """Begin a connection; only the look-up of the host's name may block."""
-        if not self._addresses:
-            self._addresses = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = self._addresses[
-            next(self._turns) % len(self._addresses)
-        ]
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.connect_ex(address)  # its result is told when it can be written to
-        except BaseException:
-            sock.close()
-            raise
-        return TcpChannel(sock) if self._tls is None else TlsChannel(sock, self._tls, self._host)
+        while True:
+            addresses = self._addresses or self._look_up()
+            address = addresses[next(self._turns) % len(addresses)]
+            sock = socket.socket(*address[:3])
+            try:
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                error = sock.connect_ex(address[4])
+                if error not in _UNDER_WAY:
+                    raise OSError(error, os.strerror(error))
+            except BaseException as exc:
+                sock.close()
+                if isinstance(exc, OSError) and self._leave_out(address):
+                    continue
+                raise
+            if self._tls is None:
+                return TcpChannel(sock, address)
+            return TlsChannel(sock, address, self._tls, self._host)
+
+    def avoid(self, channel: Channel) -> bool:
+        """Avoid the address that `channel` did not get through to; return if there are others."""
+        assert isinstance(channel, TcpChannel)
+        return self._leave_out(channel.address)
+
+    def _look_up(self) -> tuple[_Address, ...]:
+        found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        self._addresses = tuple(found)
+        return self._addresses
+
+    def _leave_out(self, address: _Address) -> bool:
+        self._addresses = others = tuple(a for a in self._addresses if a != address)
+        return bool(others)
 
 
 class TcpChannel:
@@ -141,7 +172,8 @@ class TcpChannel:
 
     holds_back = False
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, address: _Address) -> None:
+        self.address = address
         self.fileno = sock.fileno()
         self._sock = sock
 
@@ -174,8 +206,10 @@ class TlsChannel(TcpChannel):
 
     holds_back = True  # a record that was decrypted, but not wholly taken
 
-    def __init__(self, sock: socket.socket, tls: ssl.SSLContext, host: str) -> None:
-        super().__init__(sock)
+    def __init__(
+        self, sock: socket.socket, address: _Address, tls: ssl.SSLContext, host: str
+    ) -> None:
+        super().__init__(sock, address)
         self._tls = tls
         self._host = host
         self._secured: ssl.SSLSocket | None = None
@@ -199,7 +233,7 @@ class TlsChannel(TcpChannel):
         """Return how many bytes came into `buffer`: 0 at the end, None if none came yet."""
         try:
             return self._sock.recv_into(buffer)
-        except ssl.SSLWantReadError:
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
 
 
