@@ -32,10 +32,10 @@ STREAMS = 4
 
 @dataclass(slots=True)
 class Haul:
-    """What the parcels of one dataset share.
+    """What the parcels of one dataset share, and those that wait to be carried.
 
-    `arrived(obj, fingerprint, blake3)` and `handed_back(obj)` are called in the lane's thread;
-    `is_over` tells that no more need to be begun.
+    `arrived(obj, fingerprint, blake3)` and `handed_back(obj)` are called by whoever carried
+    the object; `is_over` tells that no more need to be begun.
     """
 
     dataset: str
@@ -47,17 +47,35 @@ class Haul:
     arrived: Callable[[RemoteObject, str, str], None]
     handed_back: Callable[[RemoteObject], None]
     is_over: Callable[[], bool]
-    _waiting: deque[RemoteObject] = field(default_factory=deque)
+    waiting: deque[RemoteObject] = field(default_factory=deque)
 
-    def carry(self, objects: Iterable[RemoteObject]) -> None:
-        """Bring all `objects` into the store, in this thread, or hand them back."""
-        self._waiting.extend(objects)
-        Lane(self._next, most=self.run.width, check=self.run.cancel.check).run()
+    def carry(self, width: int) -> None:
+        """Bring what waits into the store, in this thread, or hand it back."""
+        Lane(self._next, most=width, check=self.run.cancel.check).run()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether there is something to begin."""
+        return bool(self.waiting) and not self.is_over()
+
+    def take(self, count: int) -> list[RemoteObject]:
+        """Return up to `count` objects that the caller carries from now on. Thread-safe."""
+        taken: list[RemoteObject] = []
+        with suppress(IndexError):
+            while len(taken) < count and self.is_waiting:
+                taken.append(self.waiting.popleft())
+        return taken
+
+    def note(self, obj: RemoteObject, blake3: str) -> None:
+        """Note that another process has brought an object into the store."""
+        self.arrived(obj, obj.fingerprint(self.endpoint), blake3)
+        self.run.report(events.TransferStarted(self.dataset, obj))
+        self.run.report(events.Transferred(self.dataset, obj, obj.size))
+        self.run.report(events.TransferFinished(self.dataset, obj))
 
     def _next(self, *, may_wait: bool) -> "Parcel | None":  # noqa: ARG002 - all are known
-        if not self._waiting or self.is_over():
-            return None
-        return Parcel(self._waiting.popleft(), self)
+        taken = self.take(1)
+        return Parcel(taken[0], self) if taken else None
 
 
 class Convoy:

@@ -11,11 +11,13 @@ is a temporary file, a valid object, or a file that was announced. Called by `li
 plans, storages and the cache, but not how objects were resolved.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from datacachalog import crew
 from datacachalog.arrival import Arrival, is_large
 from datacachalog.cache.disk import Disk
 from datacachalog.cache.files import FileStat
@@ -134,7 +136,7 @@ class Transfer:
                 tasks += [convoy.carry] * convoy.lanes
                 large = []
             if len(small) >= _MANY:
-                tasks.append(partial(self._haul(batch).carry, small))
+                tasks += self._carriers(self._haul(small, batch))
                 small = []
         tasks += [partial(self._begin, obj, batch) for obj in (*large, *small)]
         try:
@@ -153,7 +155,13 @@ class Transfer:
         except DatacachalogError:
             return False  # reading it will say why
 
-    def _haul(self, batch: Batch) -> Haul:
+    def _carriers(self, haul: Haul) -> list[Callable[[], None]]:
+        """Return what carries a haul: a lane here, and workers where there is much to do."""
+        workers = crew.size(len(haul.waiting), self.run.width)
+        width = self.run.width // (workers + 1)
+        return [partial(haul.carry, width), *[partial(crew.work, haul, width)] * workers]
+
+    def _haul(self, objects: Sequence[RemoteObject], batch: Batch) -> Haul:
         return Haul(
             self.dataset,
             self.storage,
@@ -164,6 +172,7 @@ class Transfer:
             arrived=self._note_parcel,
             handed_back=lambda obj: self._carefully(partial(self._begin, obj, batch), batch),
             is_over=lambda: batch.has_failed,
+            waiting=deque(objects),
         )
 
     def _note_parcel(self, obj: RemoteObject, fingerprint: str, blake3: str) -> None:
@@ -282,17 +291,19 @@ class Transfer:
         return placed, dropped
 
     def _in_lots(self, action: Callable[[Link | Download], None]) -> None:
-        """Run `action` for every step: few here, many in the pool."""
+        """Run `action` for every step: here if it links, which costs little; else in the pool."""
         steps = self._steps
-        lots = [steps[i : i + _AT_ONCE] for i in range(0, len(steps), _AT_ONCE)]
 
         def run_lot(lot: Sequence[Link | Download]) -> None:
             for step in lot:
                 self.run.cancel.check()
                 action(step)
 
-        if len(lots) == 1:
-            run_lot(lots[0])
+        run_lot(steps[:_AT_ONCE])  # by now it is known which kind of link works
+        lots = [steps[i : i + _AT_ONCE] for i in range(_AT_ONCE, len(steps), _AT_ONCE)]
+        if self.disk.folder.is_linking:
+            for lot in lots:
+                run_lot(lot)
         else:
             self.run.pool.each(run_lot, lots)
 

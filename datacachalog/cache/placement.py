@@ -131,6 +131,11 @@ class Folder:
                 return False
         return True
 
+    @property
+    def is_linking(self) -> bool:
+        """Tell whether files are placed by hard links, as far as is known."""
+        return self._kinds[0] is LinkKind.HARDLINK
+
     # --- putting files there ------------------------------------------------------
 
     def stage(self, source: str, relpath: str, *, over: FileStat | None, mtime_ns: int) -> Staged:
@@ -148,7 +153,7 @@ class Folder:
                     raise _conflict(target)
                 if files.same_time(found.mtime_ns, mtime_ns):
                     return Staged(source, relpath, over, mtime_ns, is_there=True)
-            elif over is None and self._has_linked and self._kinds[0] is LinkKind.HARDLINK:
+            elif over is None and self._has_linked and self.is_linking:
                 return Staged(source, relpath, over, mtime_ns)
             return Staged(source, relpath, over, mtime_ns, self._make_temp(source, mtime_ns))
         except DatacachalogError:

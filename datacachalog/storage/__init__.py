@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from datacachalog.errors import UnsupportedSchemeError
-from datacachalog.spec import StorageSettings
 from datacachalog.storage.fsspec_storage import FsspecStorage
 from datacachalog.storage.local import LocalStorage
 from datacachalog.storage.protocol import Advance, Expect, Storage, Uploaded
@@ -17,9 +16,11 @@ from datacachalog.storage.s3 import filesystem as s3
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+    from datacachalog.spec import StorageSettings
+
 __all__ = ["SCHEMES", "Advance", "Expect", "Storage", "Uploaded", "open_filesystem", "open_storage"]
 
-SCHEMES: dict[str, Callable[[StorageSettings], Storage]] = {
+SCHEMES: "dict[str, Callable[[StorageSettings], Storage]]" = {
     "file": lambda _: LocalStorage(),
     "memory": lambda _: FsspecStorage("memory"),
     "s3": S3Storage,
@@ -27,9 +28,10 @@ SCHEMES: dict[str, Callable[[StorageSettings], Storage]] = {
 """What serves each scheme; a source without one is a local path, so `file`."""
 
 
-def open_filesystem(uri: str, settings: StorageSettings) -> "AbstractFileSystem":
+def open_filesystem(uri: str, settings: "StorageSettings") -> "AbstractFileSystem":
     """Return the fsspec filesystem that `uri` lies in, reached as `settings` say.
 
+    >>> from datacachalog.spec import StorageSettings
     >>> open_filesystem("raw/iris.csv", StorageSettings()).protocol
     ('file', 'local')
     """
@@ -41,11 +43,12 @@ def open_filesystem(uri: str, settings: StorageSettings) -> "AbstractFileSystem"
     return fsspec.filesystem(scheme)
 
 
-def open_storage(uri: str, settings: StorageSettings) -> Storage:
+def open_storage(uri: str, settings: "StorageSettings") -> Storage:
     """Return the storage for `uri`; cheap, and asks nothing before it is used.
 
     One storage serves all URIs of its scheme that `settings` reach: keep it.
 
+    >>> from datacachalog.spec import StorageSettings
     >>> open_storage("s3://lake/a.csv", StorageSettings(anon=True)).endpoint
     'aws'
     """

@@ -9,16 +9,18 @@ is named or such a file exists.
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from datacachalog.errors import StorageError
-from datacachalog.spec import StorageSettings
 from datacachalog.storage.s3.credentials import CredentialSource, Fixed, FromChain
 
 if TYPE_CHECKING:
     import botocore.session
+
+    from datacachalog.spec import StorageSettings
 
 DEFAULT_REGION = "us-east-1"
 _AMAZON = re.compile(r"(?:^|\.)amazonaws\.com(?P<china>\.cn)?$")
@@ -46,12 +48,14 @@ class Connection:
     @property
     def name(self) -> str:
         """Return what `Storage.endpoint` says: the normalised URL, or `aws` for Amazon's own."""
-        if self.endpoint_url is None:
-            return "aws-cn" if (self.region or "").startswith("cn-") else "aws"
-        found = _AMAZON.search(urlsplit(self.endpoint_url).hostname or "")
-        if found is not None:
-            return "aws-cn" if found["china"] else "aws"
-        return self.endpoint_url
+        return _name(self.endpoint_url, self.region or "")
+
+    def portable(self) -> "Connection":
+        """Return the same with keys that are good for minutes: for another process."""
+        if self.credentials is None or self.credentials.is_fixed:
+            return self
+        keys = self.credentials()
+        return replace(self, credentials=Fixed(keys.key, keys.secret, keys.token))
 
     @property
     def is_amazon(self) -> bool:
@@ -78,11 +82,21 @@ class Connection:
         return f"{base}/{bucket}"
 
 
+@lru_cache
+def _name(endpoint_url: str | None, region: str) -> str:
+    if endpoint_url is None:
+        return "aws-cn" if region.startswith("cn-") else "aws"
+    found = _AMAZON.search(urlsplit(endpoint_url).hostname or "")
+    if found is not None:
+        return "aws-cn" if found["china"] else "aws"
+    return endpoint_url
+
+
 def _amazon_url(region: str) -> str:
     return f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
 
 
-def connect(settings: StorageSettings, environ: Mapping[str, str] = os.environ) -> Connection:
+def connect(settings: "StorageSettings", environ: Mapping[str, str] = os.environ) -> Connection:
     """Return the connection that `settings`, `environ` and the profile add up to.
 
     A setting stands above the environment, and that above the profile. Asks no network.
@@ -162,7 +176,7 @@ def _section(value: object) -> Mapping[str, Any]:
 
 
 def _endpoint(
-    settings: StorageSettings, environ: Mapping[str, str], profile: _Profile
+    settings: "StorageSettings", environ: Mapping[str, str], profile: _Profile
 ) -> str | None:
     found = settings.endpoint_url
     if not found and environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() != "true":
@@ -190,7 +204,7 @@ def _normalise(url: str) -> str:
 
 
 def _credentials(
-    settings: StorageSettings, environ: Mapping[str, str], profile: _Profile
+    settings: "StorageSettings", environ: Mapping[str, str], profile: _Profile
 ) -> CredentialSource | None:
     if settings.anon:
         return None

@@ -6,14 +6,15 @@ or to list what is not in the catalog, gets s3fs set up as their catalog says.
 
 from typing import TYPE_CHECKING, Any
 
-from datacachalog.spec import StorageSettings
 from datacachalog.storage.s3.connection import Connection, connect
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
 
+    from datacachalog.spec import StorageSettings
 
-def s3fs_options(settings: StorageSettings, connection: Connection) -> dict[str, Any]:
+
+def s3fs_options(settings: "StorageSettings", connection: Connection) -> dict[str, Any]:
     """Return what s3fs needs to reach what `settings` and the environment say."""
     client: dict[str, Any] = {}
     if connection.region is not None:
@@ -40,7 +41,7 @@ def s3fs_options(settings: StorageSettings, connection: Connection) -> dict[str,
     }
 
 
-def open_filesystem(settings: StorageSettings) -> "S3FileSystem":
+def open_filesystem(settings: "StorageSettings") -> "S3FileSystem":
     """Return s3fs, set up like the storage of the same settings."""
     import s3fs
 

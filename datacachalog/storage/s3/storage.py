@@ -10,15 +10,14 @@ from datetime import datetime
 from itertools import groupby, takewhile
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datacachalog import globs, relpath
 from datacachalog.errors import VersioningNotSupportedError
 from datacachalog.model import DeleteMarker, RemoteObject, objects_of
-from datacachalog.spec import StorageSettings
 from datacachalog.storage.protocol import Advance, Expect, Request, Uploaded
 from datacachalog.storage.s3 import listing, reading, uploading
-from datacachalog.storage.s3.connection import connect
+from datacachalog.storage.s3.connection import Connection, connect
 from datacachalog.storage.s3.describing import describe, describe_version
 from datacachalog.storage.s3.listing import Columns, Entry
 from datacachalog.storage.s3.wire import Wire
@@ -26,12 +25,14 @@ from datacachalog.storage.s3.wire import Wire
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
+    from datacachalog.spec import StorageSettings
+
 
 class _Clients:
     """What one process talks through."""
 
-    def __init__(self, settings: StorageSettings) -> None:
-        self.wire = Wire(connect(settings))
+    def __init__(self, connection: Connection) -> None:
+        self.wire = Wire(connection)
         self.stores: dict[tuple[str, str], S3Store] = {}
         self.trusts_obstore = True
 
@@ -42,16 +43,26 @@ class S3Storage:
     `page_size` is how many entries a listing's page holds; None leaves it to the server.
     """
 
-    def __init__(self, settings: StorageSettings, *, page_size: int | None = None) -> None:
+    def __init__(
+        self, settings: "StorageSettings | Connection", *, page_size: int | None = None
+    ) -> None:
         self._settings = settings
         self._page_size = page_size
         self._clients: dict[int, _Clients] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process as what reaches the server from there, keys included."""
+        return S3Storage, (self._here.wire.connection.portable(),)
 
     @property
     def _here(self) -> _Clients:
         """Return this process's clients. No lock: one might have been held when forking."""
         found = self._clients.get(os.getpid())
-        return found or self._clients.setdefault(os.getpid(), _Clients(self._settings))
+        if found is None:
+            settings = self._settings
+            connection = settings if isinstance(settings, Connection) else connect(settings)
+            found = self._clients.setdefault(os.getpid(), _Clients(connection))
+        return found
 
     @property
     def endpoint(self) -> str:
