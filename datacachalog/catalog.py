@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +23,7 @@ from datacachalog.cache.placement import Folder
 from datacachalog.cache.state import StateFolder
 from datacachalog.cache.store import Store
 from datacachalog.comparison import Comparison
+from datacachalog.dataset import claim, landing
 from datacachalog.discovery import find_catalog
 from datacachalog.errors import (
     CatalogError,
@@ -31,7 +33,6 @@ from datacachalog.errors import (
     PartialFailureError,
 )
 from datacachalog.line import Line
-from datacachalog.loader import load
 from datacachalog.lockfile import LockFile, LockMode
 from datacachalog.locking import (
     Hold,
@@ -60,14 +61,6 @@ from datacachalog.run import Run
 from datacachalog.session import Ask, Instant, running, settled, slug
 from datacachalog.settings import cache_dir
 from datacachalog.sides import LATEST, LOCK, PLACED, Side, compare_sides, named_lock
-from datacachalog.spec import (
-    CacheSettings,
-    Dataset,
-    DataSettings,
-    StorageSettings,
-    claim,
-    landing,
-)
 from datacachalog.storage import open_filesystem, open_storage
 from datacachalog.storage.protocol import Storage
 from datacachalog.suggest import did_you_mean
@@ -75,6 +68,10 @@ from datacachalog.verification import verify
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
+
+    from datacachalog.kept import KeptCatalog
+    from datacachalog.loader import LoadedCatalog
+    from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings
 
 OneOrMany = Path | list[Path]
 T = TypeVar("T")
@@ -92,6 +89,7 @@ class Catalog:
 
     Made by `load_catalog`, `Catalog.from_directory`, or from values:
 
+    >>> from datacachalog import Dataset
     >>> catalog = Catalog([Dataset(name="iris", source="raw/iris.csv")], root="/tmp/project")
     >>> list(catalog.datasets)
     ['iris']
@@ -104,28 +102,31 @@ class Catalog:
 
     def __init__(
         self,
-        datasets: Iterable[Dataset] = (),
+        datasets: "Iterable[Dataset]" = (),
         *,
         root: str | os.PathLike[str] = ".",
         cache_dir: str | os.PathLike[str] | None = None,
-        storages: Mapping[str, StorageSettings | Mapping[str, Any]] = MappingProxyType({}),
-        data: DataSettings | None = None,
-        cache: CacheSettings | None = None,
+        storages: "Mapping[str, StorageSettings | Mapping[str, Any]]" = MappingProxyType({}),
+        data: "DataSettings | None" = None,
+        cache: "CacheSettings | None" = None,
         name: str = "catalog",
         file: Path | None = None,
         lock_mode: LockMode | str = LockMode.OBEY,
-        open_storage: Callable[[str, StorageSettings], Storage] = open_storage,
+        open_storage: "Callable[[str, StorageSettings], Storage]" = open_storage,
     ) -> None:
         self.name = name
         self.root = Path(os.path.abspath(root))
         self.file = file
         self._open_storage = open_storage
-        self.data = data or DataSettings()
-        self.cache = cache or CacheSettings()
+        self.data: DataSettings = data or _models().DataSettings()
+        self.cache: CacheSettings = cache or _models().CacheSettings()
         self.datasets: Mapping[str, Dataset] = MappingProxyType(_by_name(datasets, self.root))
         self.store = Store(_cache_root(cache_dir, self.cache))
-        self._settings = {
-            key: StorageSettings.model_validate(value) for key, value in storages.items()
+        self._settings: dict[str, StorageSettings] = {
+            key: _models().StorageSettings.model_validate(value)
+            if isinstance(value, Mapping)
+            else value
+            for key, value in storages.items()
         }
         self._storages: dict[tuple[int, str, str | None], Storage] = {}
         self._mutex = threading.Lock()
@@ -593,7 +594,7 @@ class Catalog:
             hold=self._hold(dataset, pin, lock, is_own=ask.pin is None),
         )
 
-    def _hold(self, dataset: Dataset, pin: Pin, lock: Lock | None, *, is_own: bool) -> Hold:
+    def _hold(self, dataset: "Dataset", pin: Pin, lock: Lock | None, *, is_own: bool) -> Hold:
         """Return what the lock says; that it fits is found out once per lock and `is_own` pin."""
         known = self._holds.get(dataset.name) if is_own else None
         if known is not None:
@@ -624,7 +625,7 @@ class Catalog:
             if "@" in folder.name
         }
 
-    def _dataset(self, name: str) -> Dataset:
+    def _dataset(self, name: str) -> "Dataset":
         try:
             return self.datasets[name]
         except KeyError:
@@ -637,7 +638,7 @@ class Catalog:
         path = str(self.root) if root == "." else os.path.join(self.root, root)
         return Folder(path, _LINKS[self.cache.link], self.store.mode)
 
-    def storage_of(self, dataset: Dataset) -> Storage:
+    def storage_of(self, dataset: "Dataset") -> Storage:
         """Return the storage of a dataset, one per process, scheme and settings."""
         source = dataset.sources[0]
         key = (os.getpid(), uri.scheme_of(source), dataset.storage)
@@ -648,8 +649,9 @@ class Catalog:
                 storage = self._storages[key] = self._open_storage(source, settings)
             return storage
 
-    def _settings_of(self, dataset: Dataset) -> StorageSettings:
-        return self._settings.get(dataset.storage or "", StorageSettings())
+    def _settings_of(self, dataset: "Dataset") -> "StorageSettings":
+        found = self._settings.get(dataset.storage or "")
+        return _models().StorageSettings() if found is None else found
 
 
 def load_catalog(
@@ -664,7 +666,18 @@ def load_catalog(
     obeyed; `lock_mode` may ask for `locked`, `frozen` or `ignore` instead. Asks no network.
     Raises `CatalogNotFoundError`, or `InvalidCatalogError` with all problems at once.
     """
-    loaded = load(find_catalog(path, environ=os.environ), environ=os.environ)
+    found = find_catalog(path, environ=os.environ)
+    load = import_module("datacachalog.loader").load
+    return assemble(load(found, environ=os.environ), cache_dir=cache_dir, lock_mode=lock_mode)
+
+
+def assemble(
+    loaded: "LoadedCatalog | KeptCatalog",
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    lock_mode: LockMode | str = LockMode.OBEY,
+) -> Catalog:
+    """Return the catalog that was read, or brought back."""
     return Catalog(
         loaded.datasets.values(),
         root=loaded.root,
@@ -692,7 +705,7 @@ def get(
     one); a glob goes into the folder `dest`. Files are the caller's own, writable copies;
     one that is there already with other bytes is an error.
     """
-    dataset = Dataset(name="get", source=uri.check_source(source))
+    dataset: Dataset = _models().Dataset(name="get", source=uri.check_source(source))
     target = Target.of(dataset, dest)
     owner = catalog or Catalog()
     dataset = dataset.with_resolved_paths(Path.cwd())
@@ -700,7 +713,12 @@ def get(
         return retrieve(dataset, target, owner.storage_of(dataset), owner.store, run)
 
 
-def _by_name(datasets: Iterable[Dataset], root: Path) -> dict[str, Dataset]:
+def _models() -> Any:
+    """Return the models of what users write, which bring pydantic along, when they are needed."""
+    return import_module("datacachalog.spec")
+
+
+def _by_name(datasets: "Iterable[Dataset]", root: Path) -> "dict[str, Dataset]":
     found: dict[str, Dataset] = {}
     for dataset in datasets:
         if dataset.name in found:
@@ -709,7 +727,7 @@ def _by_name(datasets: Iterable[Dataset], root: Path) -> dict[str, Dataset]:
     return found
 
 
-def _cache_root(explicit: str | os.PathLike[str] | None, settings: CacheSettings) -> Path:
+def _cache_root(explicit: str | os.PathLike[str] | None, settings: "CacheSettings") -> Path:
     if explicit is not None:
         return Path(os.path.abspath(os.path.expanduser(explicit)))
     return cache_dir(settings.dir, os.environ)

@@ -15,6 +15,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from datacachalog import document
+from datacachalog.dataset import FieldError, claim_text
 from datacachalog.discovery import project_root
 from datacachalog.document import DocumentError, Fault, Place, Table
 from datacachalog.errors import (
@@ -33,11 +34,9 @@ from datacachalog.spec import (
     Dataset,
     DataSettings,
     Defaults,
-    FieldError,
     ItemsError,
     StorageSettings,
     check_name,
-    claim_text,
 )
 from datacachalog.suggest import did_you_mean
 from datacachalog.units import parse_pin

@@ -1,12 +1,13 @@
 """What was read once, kept until anything that it was read from changes.
 
-    <cache>/v1/catalogs/<hash of the catalog's path>
+    <cache>/v1/catalogs/<hash of the catalog's path and of what is kept of it>
 
 A snapshot holds a small value that follows from files and variables alone: what `dcl list`
-shows of a catalog. It counts as long as every byte of those files, every variable that was
-asked for, and this program are what they were; otherwise it is as if there were none. It
-saves work and is never needed: it can be deleted at any time, and where it cannot be
-written, that is all. Used by the command line; knows nothing of catalogs.
+shows of a catalog, or the catalog itself as `kept` writes it. It counts as long as every byte
+of those files, every variable that was asked for, and this program are what they were;
+otherwise it is as if there were none. It saves work and is never needed: it can be deleted at
+any time, and where it cannot be written, that is all. Used by the command line; knows nothing
+of catalogs.
 """
 
 import json
@@ -64,9 +65,9 @@ class _Noted(Mapping[str, str]):
         return len(self._environ)
 
 
-def place(cache: Path, subject: Path) -> Path:
-    """Return where the snapshot of `subject` lies in a cache folder."""
-    return _folder(cache) / sha256(os.fsencode(subject)).hexdigest()[:32]
+def place(cache: Path, subject: Path, kind: str = "") -> Path:
+    """Return where the snapshot of `subject` lies in a cache folder, one for each `kind`."""
+    return _folder(cache) / sha256(os.fsencode(f"{subject}\0{kind}")).hexdigest()[:32]
 
 
 def _folder(cache: Path) -> Path:
@@ -81,9 +82,12 @@ def clear(cache: Path) -> None:
 
 
 def recall(at: Path, environ: Mapping[str, str]) -> Any | None:
-    """Return the value that was kept, or None if there is none that still holds."""
+    """Return the value that was kept, or None if there is none that still holds.
+
+    Only what we wrote ourselves counts: others may write into a shared cache.
+    """
     try:
-        seal, text = _bytes(at).split(b"\n", 1)
+        seal, text = _own_bytes(at).split(b"\n", 1)
         if seal != _seal(text):
             return None
         kept = json.loads(text)
@@ -137,6 +141,13 @@ def _modules(folder: str) -> Iterator[tuple[str, int, int]]:
                 yield entry.path, st.st_size, st.st_mtime_ns
             elif entry.name != "__pycache__" and entry.is_dir():
                 yield from _modules(entry.path)
+
+
+def _own_bytes(path: Path) -> bytes:
+    """Return what a file of ours holds; nothing for one that is somebody else's."""
+    with open(path, "rb") as file:
+        is_ours = os.fstat(file.fileno()).st_uid == os.geteuid()
+        return file.read() if is_ours else b""
 
 
 def _bytes(path: str | Path) -> bytes:

@@ -1,15 +1,16 @@
 """What a user may write in a catalog: one frozen model for each part.
 
-Owns names, defaults, the rules inside one value or one dataset, and where a dataset lands.
-Used by the loader, by `Catalog`, and by programs that build datasets without a file. Knows
-no files, no environment and no network: reading and merging is the loader's.
+Owns names, defaults, and the rules inside one value or one dataset; what follows from a valid
+one is in `dataset`. Used by the loader, by `Catalog`, and by programs that build datasets
+without a file. Knows no files, no environment and no network: reading and merging is the
+loader's.
 """
 
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -24,11 +25,11 @@ from pydantic import (
 )
 
 from datacachalog.checksums import ALGORITHMS, Checksum
+from datacachalog.dataset import DatasetRules, FieldError
 from datacachalog.errors import DatacachalogError, InvalidValueError, UnsupportedSchemeError
-from datacachalog.globs import is_glob, unescape
-from datacachalog.model import Ago, AsOf, Latest, VersionId
+from datacachalog.model import Ago, AsOf, Latest
 from datacachalog.units import format_duration, parse_duration, parse_pin, parse_size
-from datacachalog.uri import check_source, fixed_folder, resolve_local, scheme_of, split
+from datacachalog.uri import check_source, resolve_local, scheme_of
 
 _K = TypeVar("_K", str, int)
 _T = TypeVar("_T")
@@ -42,14 +43,6 @@ _NAME = re.compile(NAME_PATTERN)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _RESERVED_FOLDERS = frozenset({".git", ".datacachalog"})
 _READER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-
-
-class FieldError(InvalidValueError):
-    """A rule between several keys is broken; `key` is the one to point at."""
-
-    def __init__(self, message: str, *, key: str, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.key = key
 
 
 class ItemsError(InvalidValueError):
@@ -444,7 +437,7 @@ class Defaults(_Spec):
     )
 
 
-class Dataset(Defaults):
+class Dataset(DatasetRules, Defaults):
     """One named dataset: where it comes from, at which point in time, and where it lands.
 
     >>> orders = Dataset(name="orders", source="s3://lake/orders/**/*.parquet")
@@ -511,40 +504,6 @@ class Dataset(Defaults):
         description="The folder where it lands, relative to the catalog; else `data/<name>`.",
         examples=["inputs/orders"],
     )
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Return the sources as a tuple, also where there is one."""
-        return (self.source,) if isinstance(self.source, str) else tuple(self.source)
-
-    @property
-    def pin(self) -> Latest | AsOf | Ago | VersionId:
-        """Return the pin that `as_of` and `version_id` mean together."""
-        if self.version_id is not None:
-            return VersionId(self.version_id)
-        return Latest() if self.as_of is None else parse_pin(self.as_of)
-
-    @property
-    def is_glob(self) -> bool:
-        """Tell whether any source is a pattern."""
-        return any(is_glob(source) for source in self.sources)
-
-    @property
-    def is_single(self) -> bool:
-        """Tell whether the dataset is one object: one source, no pattern."""
-        return isinstance(self.source, str) and not is_glob(self.source)
-
-    @property
-    def is_pinned(self) -> bool:
-        """Tell whether the dataset stands still or lags, instead of following the latest."""
-        return not isinstance(self.pin, Latest)
-
-    def checksum_of(self, relpath: str) -> Checksum | None:
-        """Return what the file at `relpath` must hash to, or None if nothing is demanded."""
-        text = self.checksum
-        if isinstance(text, Mapping):
-            text = text.get(relpath)
-        return None if text is None else parse_checksum(text)
 
     def with_resolved_paths(self, root: Path) -> "Dataset":
         """Return the dataset with every local source as `file://` and an absolute path.
@@ -629,66 +588,3 @@ class CatalogSpec(_Spec):
         description="The datasets by name; the short form of one is its source.",
         examples=[{"customers": "s3://bucket/customers.parquet"}],
     )
-
-
-# --- where datasets land ------------------------------------------------------------
-
-
-def landing(dataset: Dataset, data: DataSettings) -> PurePosixPath:
-    """Return the dataset's folder, relative to the project root.
-
-    Its `path`, else `<dir>/<name>`; with `layout: source` the folder of its key instead of
-    the name. Local sources have no bucket to mirror and keep their name.
-
-    >>> str(landing(Dataset(name="x", source="s3://lake/a/b.csv"), DataSettings()))
-    'data/x'
-    >>> str(landing(Dataset(name="x", source="s3://lake/a/b.csv"), DataSettings(layout="source")))
-    'data/a'
-    """
-    return PurePosixPath(_landing(dataset, data))
-
-
-def _landing(dataset: Dataset, data: DataSettings) -> str:
-    """Return the dataset's folder as text, which costs a tenth of a path."""
-    if dataset.path is not None:
-        return dataset.path
-    if data.layout == "name" or scheme_of(dataset.sources[0]) == "file":
-        return _below(data.dir, dataset.name)
-    folders = {fixed_folder(split(source)[2]) for source in dataset.sources}
-    folder = folders.pop()
-    if folders or not _is_plain_folder(folder):
-        raise FieldError(
-            f"`layout: source` cannot mirror the sources of {dataset.name!r}",
-            key="source",
-            hint=f"add `path: {data.dir}/{dataset.name}`",
-        )
-    return _below(data.dir, folder)
-
-
-def _below(folder: str, name: str) -> str:
-    """Join two normalised relative paths, of which the second may be empty."""
-    if folder == ".":
-        return name or folder
-    return f"{folder}/{name}" if name else folder
-
-
-def _is_plain_folder(folder: str) -> bool:
-    parts = folder.split("/") if folder else []
-    return not _CONTROL.search(folder) and all(
-        part not in ("", ".", "..") and "\\" not in part and len(part.encode()) <= 255
-        for part in parts
-    )
-
-
-def claim(dataset: Dataset, data: DataSettings) -> PurePosixPath:
-    """Return what the dataset takes for itself: its file if it is one object, else its folder."""
-    return PurePosixPath(claim_text(dataset, data))
-
-
-def claim_text(dataset: Dataset, data: DataSettings) -> str:
-    """Return the same as text, for the thousands of datasets that are compared at a load."""
-    folder = _landing(dataset, data)
-    if not dataset.is_single:
-        return folder
-    name = unescape(split(dataset.sources[0])[2]).rpartition("/")[2]
-    return folder if name == "." else _below(folder, name)

@@ -19,6 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # 0: values, and rules over values
     (
         "checksums",
+        "dataset",
         "discovery",
         "document",
         "editing",
@@ -27,6 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "garbage",
         "globs",
         "interpolation",
+        "kept",
         "loader",
         "model",
         "relpath",
@@ -76,6 +78,8 @@ LIGHT_IN_CLI = LIGHT | {"cyclopts", "rich"}
 IMPORT_BY_NAME = {
     FACE,
     "__main__",
+    "catalog",
+    "cli.bringing",
     "cli.entries",
     "cli.listing",
     "cli.words",

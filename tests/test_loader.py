@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from datacachalog.dataset import landing
 from datacachalog.errors import CatalogNotFoundError, InvalidCatalogError, Problem
 from datacachalog.loader import LoadedCatalog, load
 from datacachalog.model import Ago, AsOf, Latest, VersionId
@@ -18,7 +19,6 @@ from datacachalog.spec import (
     Dataset,
     DataSettings,
     StorageSettings,
-    landing,
 )
 
 

@@ -205,13 +205,24 @@ def test_it_is_for_its_owner_and_tells_no_secret(at: Path, files: tuple[Path, Pa
     assert list(at.parent.iterdir()) == [at]
 
 
-def test_each_subject_has_its_place(tmp_path: Path) -> None:
-    """Two catalogs do not take turns."""
-    one, two = (snapshot.place(tmp_path, tmp_path / name) for name in ("a.yaml", "b.yaml"))
-    snapshot.keep(one, Reading(ENVIRON), "one")
-    snapshot.keep(two, Reading(ENVIRON), "two")
+def test_what_others_wrote_is_as_none(
+    at: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache may be shared; what decides where data comes from may not."""
+    keep(at, files)
+    monkeypatch.setattr(os, "geteuid", lambda: at.stat().st_uid + 1)
 
-    assert (snapshot.recall(one, ENVIRON), snapshot.recall(two, ENVIRON)) == ("one", "two")
+    assert snapshot.recall(at, ENVIRON) is None
+
+
+def test_each_subject_has_its_place(tmp_path: Path) -> None:
+    """Neither two catalogs take turns, nor two things kept of one."""
+    kinds = [("a.yaml", ""), ("b.yaml", ""), ("a.yaml", "catalog")]
+    places = [snapshot.place(tmp_path, tmp_path / name, kind) for name, kind in kinds]
+    for i, at in enumerate(places):
+        snapshot.keep(at, Reading(ENVIRON), i)
+
+    assert [snapshot.recall(at, ENVIRON) for at in places] == [0, 1, 2]
 
 
 def test_the_oldest_make_room(tmp_path: Path) -> None:

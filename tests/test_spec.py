@@ -6,17 +6,14 @@ from pathlib import Path, PurePosixPath
 import pytest
 from pydantic import ValidationError
 
+from datacachalog.dataset import FieldError, claim, claim_text, landing
 from datacachalog.errors import InvalidValueError
 from datacachalog.model import Ago, AsOf, Latest, VersionId
 from datacachalog.spec import (
     CacheSettings,
     Dataset,
     DataSettings,
-    FieldError,
     StorageSettings,
-    claim,
-    claim_text,
-    landing,
     parse_checksum,
 )
 

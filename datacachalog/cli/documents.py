@@ -6,12 +6,15 @@ a run needs; what a run leaves behind is in `records`.
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from datacachalog.dataset import landing
 from datacachalog.errors import DatacachalogError, InvalidCatalogError, Problem
-from datacachalog.loader import LoadedCatalog
 from datacachalog.model import Latest
-from datacachalog.spec import Dataset, landing
+
+if TYPE_CHECKING:
+    from datacachalog.loader import LoadedCatalog
+    from datacachalog.spec import Dataset
 
 Document = dict[str, Any]
 
@@ -48,7 +51,7 @@ def invalid_document(error: InvalidCatalogError) -> Document:
     return {"valid": False, "problems": [problem_document(p) for p in error.problems]}
 
 
-def dataset_document(dataset: Dataset, catalog: LoadedCatalog) -> Document:
+def dataset_document(dataset: "Dataset", catalog: "LoadedCatalog") -> Document:
     """Return a dataset as the catalog means it, defaults merged."""
     age = dataset.max_age
     return {

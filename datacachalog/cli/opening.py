@@ -8,14 +8,25 @@ from datacachalog import uri
 from datacachalog.cli.entries import Entry, choose
 from datacachalog.cli.entries import complete_names as complete_names
 from datacachalog.discovery import find_catalog
+from datacachalog.kept import encode
 from datacachalog.loader import LoadedCatalog, load
-from datacachalog.snapshot import Reading
+from datacachalog.snapshot import Reading, keep
 from datacachalog.spec import Dataset
 
 
 def read_catalog(reference: str | None) -> LoadedCatalog:
     """Return the catalog at a path, of a name, or (None) the nearest; asks no network."""
     return load(find_catalog(reference, environ=os.environ), environ=os.environ)
+
+
+def read_and_keep(path: Path, at: Path) -> LoadedCatalog:
+    """Return the catalog at `path`, and keep it at `at` for runs to come, if that can be done."""
+    reading = Reading(os.environ)
+    loaded = load(path, environ=reading.environ, read=reading.read)
+    value = encode(loaded)
+    if value is not None:
+        keep(at, reading, value)
+    return loaded
 
 
 def pick(catalog: LoadedCatalog, names: Iterable[str]) -> list[Dataset]:

@@ -108,6 +108,26 @@ def test_local_datasets_load_no_cloud(project: Path) -> None:
     assert not _loaded(project, "sync") & (HEAVY | {"rich"})
 
 
+RUNNING = {
+    *("asyncio", "concurrent", "logging", "multiprocessing", "platformdirs", "tomllib"),
+    *("urllib.request", "xml", "zipfile", "decimal"),
+    *("datacachalog.readers.reading", "datacachalog.doctor", "datacachalog.document"),
+    *("datacachalog.editing", "datacachalog.schema", "datacachalog.cli.options"),
+}
+"""What no run of `dcl sync` needs, once the catalog is known."""
+
+
+@pytest.mark.parametrize("argv", [["sync"], ["sync", "one", "--frozen", "-q"], ["fetch", "--all"]])
+def test_a_sync_of_what_did_not_change_reads_no_catalog(project: Path, argv: list[str]) -> None:
+    """Neither parser, YAML nor models are loaded again; nor is what other commands need."""
+    _loaded(project, "lock")
+    _loaded(project, "sync")
+
+    assert not _loaded(project, *argv) & (
+        HEAVY | PARSING | RUNNING | {"datacachalog.spec", "datacachalog.loader"}
+    )
+
+
 def test_plain_keys_load_no_cloud_but_obstore(
     s3: TestS3, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,5 +140,6 @@ def test_plain_keys_load_no_cloud_but_obstore(
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
 
-    assert _loaded(project, "sync") & (HEAVY | {"rich"}) == {"obstore"}
+    assert _loaded(project, "sync") & (HEAVY | {"rich"}) <= {"obstore"}
+    assert not _loaded(project, "sync") & (HEAVY | PARSING | RUNNING)
     assert not _loaded(project, "status") & (HEAVY | {"rich"})

@@ -1,0 +1,148 @@
+"""A catalog that is brought back answers as the one that was kept, whatever is asked of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from datacachalog import kept
+from datacachalog.dataset import claim, landing
+from datacachalog.kept import KeptCache, KeptCatalog, KeptData, KeptDataset, KeptStorage
+from datacachalog.loader import LoadedCatalog, load
+from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings
+
+TWINS: list[tuple[type, type[BaseModel]]] = [
+    (KeptCache, CacheSettings),
+    (KeptData, DataSettings),
+    (KeptDataset, Dataset),
+    (KeptStorage, StorageSettings),
+]
+FULL = """
+as_of: 2024-12-10
+include: [more.yaml]
+data: {dir: in/put, layout: source}
+cache: {dir: "~/cache", link: copy, max_size: 5 GB}
+storages:
+  lab: {endpoint_url: "${LAB:-http://localhost:9000}", anon: true, region: eu-north-1}
+  lake: {profile: p, requester_pays: true, addressing_style: path, ca_bundle: ca.pem, verify: false}
+defaults: {storage: lake, on_stale: error, max_age: 90 minutes, tags: [a, "\u00f6"]}
+datasets:
+  short: s3://lake/short.csv
+  local: {source: raw/x.csv, as_of: latest, path: elsewhere}
+  long:
+    source: [s3://lake/a/*.csv, "s3://lake/a/[0-9]/**"]
+    exclude: ["*_tmp", "b/"]
+    description: All of it
+    owner: team
+    as_of: 7 days
+    allow_empty: true
+    format: csv
+    reader: polars.read_csv
+    read_args: {columns: [1, 2.5, null, {x: true}]}
+    push: true
+    metadata: {ticket: "DATA-12", nested: {n: 1}}
+  instant: {source: s3://lake/i.csv, as_of: "2026-03-01T09:30:05.123456Z"}
+  version: {source: s3://lake/v.csv, version_id: "3/L4"}
+  sums: {source: "s3://lake/s/*", checksum: {a.csv: "md5:d41d8cd98f00b204e9800998ecf8427e"}}
+  sum:
+    source: s3://lake/t.csv
+    storage: lab
+    checksum: SHA-1:A9993E364706816ABA3E25717850C26C9CD0D89D
+"""
+
+
+def loaded(folder: Path, text: str, name: str = "catalog.yaml") -> LoadedCatalog:
+    """Return the catalog that `text` is."""
+    (folder / name).write_text(text)
+    (folder / "more.yaml").write_text("as_of: 2024-12-10\ndatasets: {more: s3://lake/m/*}\n")
+    return load(folder / name, environ={})
+
+
+def again(catalog: LoadedCatalog) -> KeptCatalog:
+    """Return the catalog after it was written down and read."""
+    value = kept.encode(catalog)
+    assert value is not None
+    return kept.decode(json.loads(json.dumps(value)))
+
+
+@pytest.mark.parametrize(("twin", "model"), TWINS, ids=lambda each: each.__name__)
+def test_each_model_has_its_defaults_here(twin: type, model: type[BaseModel]) -> None:
+    """A field that is added to a model is missed here, not in a sync."""
+    fields = {
+        name: field.get_default(call_default_factory=True)
+        for name, field in model.model_fields.items()
+    }
+
+    assert {n: getattr(twin, n, PydanticUndefined) for n in fields} == fields
+
+
+def _fields(model: type[BaseModel], value: object) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in model.model_fields}
+
+
+def test_all_that_a_catalog_says_comes_back(tmp_path: Path) -> None:
+    """Every field of every part, and where the catalog lies."""
+    before = loaded(tmp_path, FULL)
+    after = again(before)
+
+    assert (after.path, after.root, after.name) == (before.path, before.root, before.name)
+    assert list(after.datasets) == list(before.datasets)
+    for name, dataset in before.datasets.items():
+        assert _fields(Dataset, after.datasets[name]) == _fields(Dataset, dataset)
+    assert {**after.storages}.pop("").anon is False
+    for name, settings in before.storages.items():
+        assert _fields(StorageSettings, after.storages[name]) == _fields(StorageSettings, settings)
+    assert _fields(DataSettings, after.data) == _fields(DataSettings, before.data)
+    assert _fields(CacheSettings, after.cache) == _fields(CacheSettings, before.cache)
+
+
+@pytest.mark.parametrize(
+    "name", ["short", "local", "long", "instant", "version", "sums", "sum", "more"]
+)
+def test_all_that_follows_follows(tmp_path: Path, name: str) -> None:
+    """Pins with the words they were written in, checksums, folders."""
+    before = loaded(tmp_path, FULL)
+    after = again(before)
+    one, two = before.datasets[name], after.datasets[name]
+
+    assert (two.sources, two.pin, str(two.pin)) == (one.sources, one.pin, str(one.pin))
+    assert (two.is_glob, two.is_single, two.is_pinned) == (
+        one.is_glob,
+        one.is_single,
+        one.is_pinned,
+    )
+    assert two.checksum_of("a.csv") == one.checksum_of("a.csv")
+    assert (
+        two.with_resolved_paths(Path("/x")).sources == one.with_resolved_paths(Path("/x")).sources
+    )
+    assert landing(two, after.data) == landing(one, before.data)
+    assert claim(two, after.data) == claim(one, before.data)
+
+
+def test_an_empty_catalog_comes_back(tmp_path: Path) -> None:
+    """Everything at its default."""
+    after = again(loaded(tmp_path, "datasets: {}\n"))
+
+    assert (dict(after.datasets), after.data.dir, after.cache.link) == ({}, "data", "auto")
+
+
+@pytest.mark.parametrize("secret", ['key: "${K}", secret: "${S}"', 'token: "${T}"'])
+def test_secrets_are_not_written_down(tmp_path: Path, secret: str) -> None:
+    """Such a catalog is read each time."""
+    (tmp_path / "catalog.yaml").write_text(f"storages: {{lab: {{{secret}}}}}\ndatasets: {{}}\n")
+    environ = {"K": "AKIA", "S": "hush", "T": "hush"}
+    catalog = load(tmp_path / "catalog.yaml", environ=environ)
+
+    assert kept.encode(catalog) is None
+
+
+@pytest.mark.parametrize("value", ["nan", "-inf"])
+def test_what_json_does_not_have_is_not_written_down(tmp_path: Path, value: str) -> None:
+    """Better read again than brought back as something else."""
+    text = f'[datasets.x]\nsource = "s3://l/x"\n[datasets.x.metadata]\nvalue = {value}\n'
+    (tmp_path / "catalog.toml").write_text(text)
+
+    assert kept.encode(load(tmp_path / "catalog.toml", environ={})) is None
