@@ -121,3 +121,11 @@ def answering(play: Play, *, tls: ssl.SSLContext | None = None) -> Iterator[Answ
             with suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)  # close() alone would not wake `accept`
     thread.join(LONG)
+
+
+@contextmanager
+def nobody() -> Iterator[tuple[str, int]]:
+    """Give an address where nobody listens, and nobody will meanwhile."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()

@@ -4,10 +4,9 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import cycle
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -15,63 +14,23 @@ from hypothesis import strategies as st
 
 from datacachalog.errors import ObjectChangedError
 from datacachalog.storage.lane import BUFFER, Lane, UnexpectedAnswerError, Width
-from datacachalog.storage.protocol import Channel, Request, Site
+from datacachalog.storage.protocol import Channel, Request
 from datacachalog.storage.s3.sockets import TcpSite
 from tests.storage.answering import (
-    AnsweringServer,
     Play,
     Talk,
     answer,
     answering,
+    nobody,
     serving,
 )
+from tests.storage.carrying import Hasty, Item, Line, Sipping, carry, keep_on, site_of
 
 KIB = 1 << 10
 
 
 class Ended(BaseException):
     """What `check` raises to end a lane."""
-
-
-class Item:
-    """An order that keeps what comes, and how it ended."""
-
-    def __init__(self, site: Site | None, path: str, length: int) -> None:
-        self.length = length
-        self.path = path
-        self.data = bytearray()
-        self.ends: list[BaseException | None] = []
-        self.asked = 0
-        self._site = site
-
-    def request(self) -> Request:
-        """Return the request; raise if there is no site."""
-        self.asked += 1
-        if self._site is None:
-            raise UnexpectedAnswerError("no way")
-        head = f"GET {self.path} HTTP/1.1\r\nhost: here\r\n\r\n".encode()
-        return Request(self._site, head, self.judge)
-
-    def judge(self, status: int, headers: Mapping[str, str]) -> None:
-        """Take any head."""
-
-    def take(self, data: memoryview) -> None:
-        """Keep the next bytes."""
-        self.data += data
-
-    def complete(self) -> None:
-        """Note the end."""
-        self.ends.append(None)
-
-    def fail(self, error: BaseException) -> None:
-        """Note the end."""
-        self.ends.append(error)
-
-    @property
-    def error(self) -> BaseException | None:
-        """Return how it ended, None for well; it must have ended once."""
-        (end,) = self.ends
-        return end
 
 
 class Changed(Item):
@@ -113,62 +72,6 @@ class Rude(Item):
         """Note the end, and raise."""
         super().fail(error)
         raise RuntimeError("rude")
-
-
-def site_of(server: AnsweringServer) -> TcpSite:
-    """Return where connections to the server lead."""
-    return TcpSite("127.0.0.1", server.port, None)
-
-
-@dataclass
-class Sipping:
-    """A site whose connections bring at most `sizes` bytes at a time, in turn."""
-
-    site: TcpSite
-    sizes: Sequence[int]
-
-    def connect(self) -> Channel:
-        """Begin a connection."""
-        channel = self.site.connect()
-        receive, sizes = channel.receive, cycle(self.sizes)
-        channel.receive = lambda buffer: receive(buffer[: next(sizes)])  # type: ignore[method-assign]
-        return channel
-
-    def avoid(self, channel: Channel) -> bool:
-        """Do as the site does."""
-        return self.site.avoid(channel)
-
-
-@dataclass
-class Line:
-    """A feed of items, and what it was asked: `may_wait` each time."""
-
-    waiting: list[Item]
-    asked: list[bool] = field(default_factory=list)
-
-    def __call__(self, *, may_wait: bool) -> Item | None:
-        """Give the next item."""
-        self.asked.append(may_wait)
-        return self.waiting.pop(0) if self.waiting else None
-
-
-def keep_on() -> None:
-    """End nothing."""
-
-
-def carry(
-    items: Sequence[Item],
-    *,
-    most: int = 64,
-    first: int = 16,
-    check: Callable[[], None] = keep_on,
-    clock: Callable[[], float] | None = None,
-) -> Lane:
-    """Carry items in a lane that is over now."""
-    options = {} if clock is None else {"clock": clock}
-    lane = Lane(Line(list(items)), most=most, first=first, check=check, **options)
-    lane.run()
-    return lane
 
 
 # --- what comes -----------------------------------------------------------------------------
@@ -538,17 +441,16 @@ class Refusing:
 
 
 @pytest.fixture
-def nowhere() -> Iterator[int]:
-    """Give a port where nobody listens, and nobody will."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        yield sock.getsockname()[1]
+def nowhere() -> Iterator[TcpSite]:
+    """Give a site where nobody listens."""
+    with nobody() as (host, port):
+        yield TcpSite(host, port, None)
 
 
-def test_refused_connections_narrow_the_lane(nowhere: int) -> None:
+def test_refused_connections_narrow_the_lane(nowhere: TcpSite) -> None:
     """A server that takes no more than two gets all orders over those."""
     with answering(serving({"/": answer(b"hello")})) as server:
-        site = Refusing(site_of(server), 2, TcpSite("127.0.0.1", nowhere, None))
+        site = Refusing(site_of(server), 2, nowhere)
         items = [Item(site, "/", 5) for _ in range(40)]
         lane = carry(items, first=2)
 
@@ -558,10 +460,9 @@ def test_refused_connections_narrow_the_lane(nowhere: int) -> None:
         assert server.is_deserted()
 
 
-def test_all_connections_refused(nowhere: int) -> None:
+def test_all_connections_refused(nowhere: TcpSite) -> None:
     """Every order fails, once, and the lane ends."""
-    site = TcpSite("127.0.0.1", nowhere, None)
-    items = [Item(site, "/", 5) for _ in range(40)]
+    items = [Item(nowhere, "/", 5) for _ in range(40)]
     carry(items)
 
     assert {type(item.error) for item in items} == {ConnectionRefusedError}
@@ -617,21 +518,6 @@ def test_no_file_can_be_opened_at_all() -> None:
 
 
 # --- silence ----------------------------------------------------------------------------------
-
-
-class Hasty:
-    """A clock that goes on by half a minute with each look of the lane's."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now
-
-    def tick(self) -> None:
-        """Go on."""
-        self.now += 30
 
 
 @pytest.mark.parametrize(
@@ -734,10 +620,9 @@ def test_the_end_of_a_run_ends_every_order() -> None:
         assert server.is_deserted()
 
 
-def test_the_end_of_a_run_ends_orders_that_wait_for_another_connection(nowhere: int) -> None:
+def test_the_end_of_a_run_ends_orders_that_wait_for_another_connection(nowhere: TcpSite) -> None:
     """An order that is to be sent again is under way, too."""
-    site = TcpSite("127.0.0.1", nowhere, None)
-    item = Item(site, "/", 5)
+    item = Item(nowhere, "/", 5)
     lane = Lane(Line([]), most=1, check=lambda: end())
     lane._again.append(item)
 

@@ -14,6 +14,7 @@ import socket
 import ssl
 import sys
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -124,10 +125,18 @@ class TcpSite:
     anew: a name may have IPv6 addresses where the network has none.
     """
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        *,
+        look_up: Callable[..., Sequence[_Address]] = socket.getaddrinfo,
+    ) -> None:
         self._host = host
         self._port = port
         self._tls = tls
+        self._ask = look_up
         self._turns = itertools.count()
         self._addresses: tuple[_Address, ...] = ()
 
@@ -158,9 +167,9 @@ class TcpSite:
         return self._leave_out(channel.address)
 
     def _look_up(self) -> tuple[_Address, ...]:
-        found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        self._addresses = tuple(found)
-        return self._addresses
+        found = tuple(self._ask(self._host, self._port, type=socket.SOCK_STREAM))
+        self._addresses = found
+        return found
 
     def _leave_out(self, address: _Address) -> bool:
         self._addresses = others = tuple(a for a in self._addresses if a != address)

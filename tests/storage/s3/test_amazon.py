@@ -3,25 +3,20 @@
 A proxy named by the environment gets the requests to `*.amazonaws.com`.
 """
 
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from datacachalog.errors import SourceUnreachableError, StorageError
 from datacachalog.model import RemoteObject
 from datacachalog.spec import StorageSettings
 from datacachalog.storage import Expect
 from datacachalog.storage.s3 import S3Storage
+from tests.storage.certificates import Certificates, make_certificates
 from tests.storage.s3.scripted import DATE, OneObject, Reply, Request, Server, error, scripted
 
 AMAZON = "http://s3.us-east-1.amazonaws.com"
@@ -131,61 +126,19 @@ def test_uploads_carry_a_checksum_and_are_proven(
 # --- TLS --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Certificates:
-    """A server's certificate with its key, and the authority to trust for it."""
-
-    server: Path
-    authority: Path
-
-
-def _sign(
-    name: str, key: ec.EllipticCurvePrivateKey, by: ec.EllipticCurvePrivateKey, *, is_ca: bool
-) -> x509.Certificate:
-    now = datetime.now(UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
-        .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authority")]))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(address, critical=False)
-        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-        .sign(by, hashes.SHA256())
-    )
-
-
 @pytest.fixture(scope="module", params=["authority", "self-signed"])
 def certificates(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Certificates:
     """Make certificates for 127.0.0.1 that no system trusts: of an authority, or its own."""
     folder = tmp_path_factory.mktemp("tls")
-    root, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    authority = _sign("authority", root, root, is_ca=True)
-    is_own = request.param == "self-signed"
-    shown, secret = (authority, root) if is_own else (_sign("lab", key, root, is_ca=False), key)
-    (folder / "authority.pem").write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    (folder / "server.pem").write_bytes(
-        shown.public_bytes(serialization.Encoding.PEM)
-        + secret.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return Certificates(folder / "server.pem", folder / "authority.pem")
+    return make_certificates(folder, is_own=request.param == "self-signed")
 
 
 @contextmanager
 def secured(certificates: Certificates, source: OneObject) -> Iterator[Server]:
     """Run a server over TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates.server)
-    with scripted(source, tls=context) as server:
+    with scripted(source, tls=certificates.context()) as server:
         yield server
 
 
