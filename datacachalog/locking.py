@@ -9,7 +9,8 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
@@ -204,8 +205,7 @@ def lost(locked: LockedDataset, exc: StorageError) -> ObjectNotFoundError:
 # --- the whole lock -----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class LockNews:
+class LockNews(NamedTuple):
     """What a sync put into the lock, by names of datasets.
 
     `added` were missing, `changed` had another entry, `hashed` lacked hashes.
@@ -230,15 +230,14 @@ class LockNews:
         return cls(tuple(added), tuple(changed), tuple(hashed))
 
 
-@dataclass(frozen=True, slots=True)
-class LockReport:
+class LockReport(NamedTuple):
     """What `lock` did, by names of datasets; `moved` compares entries that were replaced."""
 
     added: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     moved: tuple[Comparison, ...] = ()
     removed: tuple[str, ...] = ()
-    errors: Mapping[str, DatacachalogError] = field(default_factory=dict)
+    errors: Mapping[str, DatacachalogError] = MappingProxyType({})
     is_changed: bool = False
 
 

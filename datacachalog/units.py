@@ -14,7 +14,8 @@ from datacachalog.model import Ago, AsOf, Latest
 
 # --- sizes --------------------------------------------------------------------------
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+# Compiled when first used (`re` keeps them): a start that reads no catalog needs none.
+_SIZE = r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)"
 _PREFIXES = "kmgtpe"
 _READ_UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 _SIZE_UNITS = {"": 1, "b": 1}
@@ -33,7 +34,7 @@ def parse_size(value: int | str) -> int:
     4096
     """
     text = str(value).strip()
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text)
     if match is None or isinstance(value, bool):
         raise InvalidValueError(
             f"{_quote(value)} is not a size",
@@ -86,11 +87,11 @@ _DURATION_UNITS = {
     for word in words.split()
 }
 _UNEVEN_UNITS = {"mo": 30, "month": 30, "months": 30, "y": 365, "year": 365, "years": 365}
-_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)[\s,]*")
-_ISO_DURATION = re.compile(
+_AMOUNT = r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)[\s,]*"
+_ISO_DURATION = (
+    r"(?i:"
     r"P(?=.)(?:(?P<w>\d+(?:\.\d+)?)W)?(?:(?P<d>\d+(?:\.\d+)?)D)?"
-    r"(?:T(?=.)(?:(?P<h>\d+(?:\.\d+)?)H)?(?:(?P<min>\d+(?:\.\d+)?)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?)?",
-    re.IGNORECASE,
+    r"(?:T(?=.)(?:(?P<h>\d+(?:\.\d+)?)H)?(?:(?P<min>\d+(?:\.\d+)?)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?)?)"
 )
 _LONGEST = timedelta(days=36_500)
 _DURATION_HINT = "write a number and a unit, such as `10 minutes`, `7 days` or `PT1H30M`"
@@ -122,7 +123,7 @@ def parse_duration(value: str | timedelta) -> timedelta:
 
 
 def _parse_iso_duration(text: str) -> timedelta | None:
-    match = _ISO_DURATION.fullmatch(text)
+    match = re.fullmatch(_ISO_DURATION, text)
     if match is None:
         return None
     return _from_seconds(
@@ -133,7 +134,7 @@ def _parse_iso_duration(text: str) -> timedelta | None:
 @lru_cache(maxsize=256)  # a default is read again for each dataset
 def _parse_worded_duration(text: str) -> timedelta:
     seconds, position = 0.0, 0
-    while match := _AMOUNT.match(text, position):
+    while match := re.compile(_AMOUNT).match(text, position):
         amount, unit = match.group(1), match.group(2).lower()
         if days := _UNEVEN_UNITS.get(unit):
             raise InvalidPinError(
@@ -214,13 +215,13 @@ def _count(number: int, unit: str) -> str:
 
 # --- instants -----------------------------------------------------------------------
 
-_INSTANT = re.compile(
+_INSTANT = (
     r"(?P<year>\d{4})(?:-(?P<month>\d\d)(?:-(?P<day>\d\d)(?P<time>[Tt ]\s*(?P<hour>\d\d)"
     r"(?::(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?)?)?)?)?"
     r"\s*(?P<zone>[Zz]|[+-]\d\d(?::?\d\d)?)?"
 )
-_COMPACT_DATE = re.compile(r"(\d{4})(\d\d)(\d\d)")
-_LOOKS_LIKE_INSTANT = re.compile(r"\d{4}(-|$)|\d{8}([Tt ]|$)")
+_COMPACT_DATE = r"(\d{4})(\d\d)(\d\d)"
+_LOOKS_LIKE_INSTANT = r"\d{4}(-|$)|\d{8}([Tt ]|$)"
 _PIN_HINT = (
     "write a date (`2024-12-10`), an instant with a zone (`2024-12-10T09:30Z`), "
     "a duration (`7 days`) or `latest`"
@@ -251,7 +252,7 @@ def parse_instant(value: str | date | datetime) -> AsOf:
 
 @lru_cache(maxsize=256)  # a default is read again for each dataset
 def _parse_instant_text(text: str) -> AsOf:
-    match = _INSTANT.fullmatch(text)
+    match = re.fullmatch(_INSTANT, text)
     if match is None or (match["zone"] and not match["time"]):
         raise InvalidPinError(f"{text!r} is not an instant", hint=_correct_instant(text))
     if match["time"] and not match["zone"]:
@@ -323,7 +324,7 @@ def _naive(text: str) -> InvalidPinError:
 
 
 def _correct_instant(text: str) -> str:
-    if match := _COMPACT_DATE.match(text):
+    if match := re.match(_COMPACT_DATE, text):
         return f"write `{'-'.join(match.groups())}`"
     if match := re.match(r"\d{4}-\d\d-\d\d", text):
         return f"write `{match.group()}` or an instant with a zone (`{match.group()}T09:30Z`)"
@@ -356,9 +357,9 @@ def parse_pin(value: object) -> Latest | AsOf | Ago:
     text = value.strip()
     if text.lower() == "latest":
         return Latest()
-    if _LOOKS_LIKE_INSTANT.match(text):
+    if re.match(_LOOKS_LIKE_INSTANT, text):
         return parse_instant(text)
-    if text[:1].isdigit() or _ISO_DURATION.fullmatch(text):
+    if text[:1].isdigit() or re.fullmatch(_ISO_DURATION, text):
         return Ago(parse_duration(text.removesuffix(" ago")), text)
     raise InvalidPinError(f"{text!r} is neither an instant nor a duration", hint=_PIN_HINT)
 

@@ -21,11 +21,10 @@ SCHEMES = frozenset({"file", "memory", "s3"})
 """Every scheme a source may have; a source without one is a local path."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_MISSPELT_SCHEME = re.compile(r"(s3[an]?|file|memory):/?(?=[^/])", re.IGNORECASE)
-_CHAIN = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*::|::[A-Za-z][A-Za-z0-9+.-]*://")
-_S3_WEB_ADDRESS = re.compile(
-    r"https?://(?:([^/.]+)\.)?s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com/([^?]*)", re.IGNORECASE
-)
+# Compiled when first used (`re` keeps them): a start that reads no catalog needs none.
+_MISSPELT_SCHEME = r"(?i)(s3[an]?|file|memory):/?(?=[^/])"
+_CHAIN = r"^[A-Za-z][A-Za-z0-9+.-]*::|::[A-Za-z][A-Za-z0-9+.-]*://"
+_S3_WEB_ADDRESS = r"(?i)https?://(?:([^/.]+)\.)?s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com/([^?]*)"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _META = re.compile(r"[*?\[]")
 
@@ -73,12 +72,12 @@ def _refuse_what_is_no_uri(text: str) -> None:
             f"the source {text!r} holds a control character",
             hint="match such a character with `?`",
         )
-    if _CHAIN.search(text):
+    if re.search(_CHAIN, text):
         raise UnsupportedSchemeError(
             f"{text!r} chains file systems, which is not supported",
             hint="name the stored object itself, such as `s3://bucket/key`",
         )
-    if match is None and (typo := _MISSPELT_SCHEME.match(text)):
+    if match is None and (typo := re.match(_MISSPELT_SCHEME, text)):
         raise InvalidValueError(
             f"the source {text!r} is no complete URI",
             hint=f"write `{typo.group(1).lower()}://{text[typo.end() :]}`",
@@ -88,7 +87,7 @@ def _refuse_what_is_no_uri(text: str) -> None:
 def _supported(scheme: str, text: str, rest: str) -> str:
     if scheme in {"s3a", "s3n"}:
         return f"write `s3://{rest}`"
-    if web := _S3_WEB_ADDRESS.match(text):
+    if web := re.match(_S3_WEB_ADDRESS, text):
         host_bucket, path = web.groups()
         return f"write `s3://{f'{host_bucket}/{path}' if host_bucket else path}`"
     return "write `s3://bucket/key`, `file:///path`, or a path"

@@ -4,7 +4,6 @@
 one for a command.
 """
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,13 @@ if TYPE_CHECKING:
 
 _WIDEST = 100
 _LONGEST_TERM = 26
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    # Every command loads this module, and few of them show help.
+    import textwrap
+
+    return textwrap.wrap(text, width)
 
 
 class Manual:
@@ -37,7 +43,7 @@ class Manual:
             if paragraph.startswith(" "):
                 self.lines += [*paragraph.splitlines(), ""]
             else:
-                self.lines += [*textwrap.wrap(paragraph, self._width), ""]
+                self.lines += [*_wrap(paragraph, self._width), ""]
 
     def section(self, title: str, entries: Sequence[tuple[str, ...]]) -> None:
         """Add a titled list of terms with explanations; a third item is an `env` twin."""
@@ -52,7 +58,7 @@ class Manual:
 
     def _entry(self, term: str, explanation: str, column: int) -> None:
         indent = " " * column
-        wrapped = textwrap.wrap(explanation, max(20, self._width - column)) or [""]
+        wrapped = _wrap(explanation, max(20, self._width - column)) or [""]
         wrapped = [line.replace("\xa0", " ") for line in wrapped]
         head = f"  {self._stream.paint(term, 'cyan')}"
         if len(term) + 4 > column:

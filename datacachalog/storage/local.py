@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
 
 from datacachalog import globs, relpath
 from datacachalog.errors import (
@@ -222,7 +221,7 @@ def _check_expected(uri: str, path: str, expect: RemoteObject | Expect) -> None:
 def _copy(path: Path, folder: str, advance: Advance) -> str:
     """Return a new file in `folder` with the bytes of `path`, written through to the disk."""
     os.makedirs(folder, exist_ok=True)
-    temp = os.path.join(folder, f".{uuid4().hex}.dcl-tmp")
+    temp = os.path.join(folder, f".{os.urandom(16).hex()}.dcl-tmp")
     # 0666 less the umask, as any program that writes a file here would leave it.
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
