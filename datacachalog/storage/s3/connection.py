@@ -1,7 +1,7 @@
-"""How to reach one S3: the user's settings, translated once, for both clients.
+"""How to reach one S3: the user's settings, translated once.
 
-`connect` is the one function that reads settings, environment and profile. The signed
-requests of `wire` and obstore's clients in `reading` are both built from what it returns.
+`connect` is the one function that reads settings, environment and profile; `wire` builds its
+signed requests from what it returns.
 The profile's files are read by botocore, which costs 0.2 s to import: only where a profile
 is named or such a file exists.
 """

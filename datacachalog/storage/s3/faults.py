@@ -1,8 +1,4 @@
-"""What S3 means by its refusals, in our classes: the one place of translation.
-
-Both clients end here: `wire` with an answer, obstore with an exception whose text holds
-the same status and body.
-"""
+"""What S3 means by its refusals, in our classes: the one place of translation."""
 
 import re
 import socket
@@ -14,7 +10,6 @@ from html import unescape
 from datacachalog.errors import (
     AccessDeniedError,
     DatacachalogError,
-    IntegrityError,
     ObjectArchivedError,
     ObjectChangedError,
     ObjectNotFoundError,
@@ -25,9 +20,6 @@ from datacachalog.errors import (
 
 _CODE = re.compile(r"<Code>([^<]*)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
-_OBSTORE_STATUS = re.compile(
-    r"status code: (\d{3})[^:]*:? ?(.*?)(?:\n\nDebug source:|\Z)", re.DOTALL
-)
 _THROTTLED = {
     "SlowDown", "TooManyRequests", "Throttling", "ThrottlingException", "RequestLimitExceeded",
     "BandwidthLimitExceeded", "ServiceUnavailable", "SlowDownRead", "SlowDownWrite",
@@ -157,17 +149,3 @@ def network(uri: str) -> Iterator[None]:
     except (OSError, HTTPException) as exc:
         reason = str(exc) or type(exc).__name__
         raise SourceUnreachableError(f"the connection failed ({reason}) for {uri}") from exc
-
-
-def from_obstore(exc: Exception, uri: str, version_id: str | None) -> StorageError:
-    """Return what an exception of obstore means; `exc` is one of its own or FileNotFoundError."""
-    text = str(exc)
-    found = _OBSTORE_STATUS.search(text)
-    if found is not None:
-        return fault(int(found[1]), found[2].encode(), uri, version_id=version_id)
-    if isinstance(exc, FileNotFoundError):
-        return _not_found("", uri, version_id)
-    first = text.partition("\n")[0]
-    if "non-partial response" in text or "requested range" in text.lower():
-        return IntegrityError(f"the server answered another range than was asked of {uri}")
-    return SourceUnreachableError(f"the connection failed ({first}) for {uri}")

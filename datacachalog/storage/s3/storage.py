@@ -1,7 +1,7 @@
 """S3 behind the `Storage` protocol: strings listing, reading and uploading together.
 
-One object serves all buckets that one set of settings reaches. Clients are built at first
-use and per process: neither pooled sockets nor obstore's runtime survive a fork.
+One object serves all buckets that one set of settings reaches. Its connections are opened
+at first use and per process: none survives a fork.
 """
 
 import os
@@ -23,18 +23,7 @@ from datacachalog.storage.s3.listing import Columns, Entry
 from datacachalog.storage.s3.wire import Wire
 
 if TYPE_CHECKING:
-    from obstore.store import S3Store
-
     from datacachalog.spec import StorageSettings
-
-
-class _Clients:
-    """What one process talks through."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.wire = Wire(connection)
-        self.stores: dict[tuple[str, str], S3Store] = {}
-        self.trusts_obstore = True
 
 
 class S3Storage:
@@ -48,26 +37,26 @@ class S3Storage:
     ) -> None:
         self._settings = settings
         self._page_size = page_size
-        self._clients: dict[int, _Clients] = {}
+        self._wires: dict[int, Wire] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to another process as what reaches the server from there, keys included."""
-        return S3Storage, (self._here.wire.connection.portable(),)
+        return S3Storage, (self._wire.connection.portable(),)
 
     @property
-    def _here(self) -> _Clients:
-        """Return this process's clients. No lock: one might have been held when forking."""
-        found = self._clients.get(os.getpid())
+    def _wire(self) -> Wire:
+        """Return this process's wire. No lock: one might have been held when forking."""
+        found = self._wires.get(os.getpid())
         if found is None:
             settings = self._settings
             connection = settings if isinstance(settings, Connection) else connect(settings)
-            found = self._clients.setdefault(os.getpid(), _Clients(connection))
+            found = self._wires.setdefault(os.getpid(), Wire(connection))
         return found
 
     @property
     def endpoint(self) -> str:
         """Name the server: the normalised endpoint URL, or `aws` for Amazon's own."""
-        return self._here.wire.connection.name
+        return self._wire.connection.name
 
     def scan(self, uri: str) -> Iterator[RemoteObject]:
         """Return the object at `uri`, or what its glob matches, as it is now.
@@ -76,11 +65,11 @@ class S3Storage:
         """
         bucket, pattern = _split(uri)
         if not globs.is_glob(pattern):
-            yield describe(self._here.wire, bucket, globs.unescape(pattern))
+            yield describe(self._wire, bucket, globs.unescape(pattern))
             return
         glob = globs.Glob(pattern)
         for page in listing.list_objects(
-            self._here.wire,
+            self._wire,
             bucket,
             glob.listing_prefix,
             is_flat=glob.is_flat,
@@ -91,7 +80,7 @@ class S3Storage:
     def version(self, uri: str, version_id: str) -> RemoteObject:
         """Return that version of the one object at `uri`: one HEAD."""
         bucket, pattern = _split(uri)
-        return describe_version(self._here.wire, bucket, globs.unescape(pattern), version_id)
+        return describe_version(self._wire, bucket, globs.unescape(pattern), version_id)
 
     def versions(self, uri: str) -> Iterator[RemoteObject | DeleteMarker]:
         """Stream the whole history of what `uri` names: keys ascending, newest first per key.
@@ -119,7 +108,7 @@ class S3Storage:
 
     def _history(self, bucket: str, prefix: str) -> Iterator[Entry]:
         """Stream the versions under `prefix`, once it is certain that the bucket keeps them."""
-        wire = self._here.wire
+        wire = self._wire
         entries = listing.list_versions(wire, bucket, prefix, page_size=self._page_size)
         first = next(entries, None)
         # Without versioning there is one version, `null`, of each key; so there is of keys
@@ -141,33 +130,14 @@ class S3Storage:
         if start == stop and obj.size:
             return  # HTTP has no way to ask for no bytes
         bucket, key = _split(obj.uri)
-        here = self._here
-        if here.trusts_obstore and reading.suits_obstore(key):
-            if here.wire.connection.credentials is not None:
-                # Asked here, so that expired ones fail with a clear error, not within obstore.
-                here.wire.connection.credentials()
-            try:
-                yield from reading.read_by_obstore(self._store(bucket), key, obj, start, stop)
-                return
-            except reading.CertificateRefusedError:
-                here.trusts_obstore = False
-        yield from reading.read_by_wire(here.wire, bucket, key, obj, start, stop)
+        yield from reading.read(self._wire, bucket, key, obj, start, stop)
 
     def request(self, obj: RemoteObject, start: int, stop: int) -> Request | None:
         """Return the GET of the same bytes, signed now; None where only `read` gives them."""
         if start == stop and obj.size:
             return None
         bucket, key = _split(obj.uri)
-        return reading.request(self._here.wire, bucket, key, obj, start, stop)
-
-    def _store(self, bucket: str) -> "S3Store":
-        here = self._here
-        region = here.wire.proven_region(bucket)
-        store = here.stores.get((bucket, region))
-        if store is None:
-            store = reading.open_store(here.wire.connection, bucket, region)
-            store = here.stores.setdefault((bucket, region), store)
-        return store
+        return reading.request(self._wire, bucket, key, obj, start, stop)
 
     def upload(
         self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
@@ -175,12 +145,12 @@ class S3Storage:
         """Upload the file at `path` to `uri`, provided the key still is what `expect` says."""
         bucket, key = _split(uri)
         return uploading.upload(
-            self._here.wire, path, bucket, globs.unescape(key), expect=expect, advance=advance
+            self._wire, path, bucket, globs.unescape(key), expect=expect, advance=advance
         )
 
     def now(self) -> datetime:
         """Return the server's clock (aware, UTC)."""
-        return self._here.wire.now()
+        return self._wire.now()
 
 
 def _split(uri: str) -> tuple[str, str]:

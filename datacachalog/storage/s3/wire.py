@@ -1,9 +1,8 @@
 """Signed HTTP requests to one S3, and their answers as they are.
 
-Used for everything but the bulk of the bytes: HEAD, listings, uploads, keys that obstore
-cannot express, and reads in a forked child. Needs only the standard library, so it starts
-fast, survives a fork, and sends each key exactly as it is spelled. What a status means is
-for `faults` to say.
+Used for HEAD, listings, uploads, reads, and to sign what lanes send. Needs only the standard
+library, so it starts fast, survives a fork, and sends each key exactly as it is spelled. What
+a status means is for `faults` to say.
 """
 
 import io
@@ -13,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -189,6 +187,8 @@ class Wire:
                 f"the server at {self.connection.name} does not say what time it is",
                 hint="give an absolute time in place of a duration",
             )
+        from email.utils import parsedate_to_datetime  # slow to load
+
         date, seen = self._date
         return parsedate_to_datetime(date) + timedelta(seconds=time.monotonic() - seen)
 

@@ -20,7 +20,7 @@ from tests.storage.certificates import Certificates, make_certificates
 from tests.storage.s3.scripted import DATE, OneObject, Reply, Request, Server, error, scripted
 
 AMAZON = "http://s3.us-east-1.amazonaws.com"
-KEYS = pytest.mark.parametrize("key", ["plain", "odd//key"], ids=["obstore", "wire"])
+KEYS = pytest.mark.parametrize("key", ["plain", "odd//key"], ids=["plain", "odd"])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""One set of settings, translated once: what wins, and what both clients get."""
+"""One set of settings, translated once: what wins."""
 
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from datacachalog.storage import open_storage
 from datacachalog.storage.s3 import S3Storage
 from datacachalog.storage.s3.connection import Connection, connect
 from datacachalog.storage.s3.credentials import Fixed
-from datacachalog.storage.s3.reading import open_store
 from datacachalog.storage.s3.sockets import proxy_for, proxy_headers
 from tests.conftest import TestS3
 
@@ -204,11 +203,11 @@ def test_building_asks_nothing() -> None:
     assert storage.endpoint == "http://127.0.0.1:1"
 
 
-@pytest.mark.parametrize("key", ["plain", "odd//key"], ids=["obstore", "wire"])
-def test_keys_that_refresh_reach_both_clients(
+@pytest.mark.parametrize("key", ["plain", "odd//key"], ids=["plain", "odd"])
+def test_keys_that_refresh_are_used(
     s3: TestS3, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Keys of a process that expire, as those of SSO and roles do, are used by both."""
+    """Keys of a process that expire, as those of SSO and roles do, sign the requests."""
     script = tmp_path / "keys.sh"
     script.write_text(
         '#!/bin/sh\necho \'{"Version": 1, "AccessKeyId": "A", "SecretAccessKey": "s",'
@@ -248,15 +247,13 @@ def test_no_web_address(url: str) -> None:
         connect(StorageSettings(), {"AWS_ENDPOINT_URL": url})
 
 
-def test_a_missing_bundle_is_named_by_both_clients(tmp_path: Path) -> None:
+def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
     """A CA bundle that is not there is an error that names it, before any request."""
     missing = str(tmp_path / "none.pem")
     settings = StorageSettings(
         endpoint_url="https://127.0.0.1:1", ca_bundle=missing, key="k", secret="s"
     )
 
-    with pytest.raises(StorageError, match=r"none\.pem"):
-        open_store(connect(settings, {}), "bucket", "us-east-1")
     with pytest.raises(StorageError, match=r"none\.pem"):
         list(S3Storage(settings).scan("s3://b/k"))
 

@@ -1,4 +1,4 @@
-"""A forked child works, although obstore's runtime does not survive the fork."""
+"""A forked child works, with connections of its own."""
 
 import os
 import signal

@@ -1,7 +1,4 @@
-"""Reads are bound to one identity, whatever the server does, through both clients.
-
-The key decides the client: obstore for `plain`, the wire for `odd//key`.
-"""
+"""Reads are bound to one identity, whatever the server does and the key looks like."""
 
 from datetime import UTC, datetime
 
@@ -23,7 +20,7 @@ from datacachalog.storage.s3 import S3Storage
 from tests.conftest import TestS3
 from tests.storage.s3.scripted import OneObject, Reply, Server, error, scripted
 
-KEYS = pytest.mark.parametrize("key", ["plain", "odd//key"], ids=["obstore", "wire"])
+KEYS = pytest.mark.parametrize("key", ["plain", "odd//key"], ids=["plain", "odd"])
 
 
 def the_object(server: OneObject, key: str, **changes: object) -> RemoteObject:
@@ -236,7 +233,7 @@ def test_anonymous_requests_are_unsigned(key: str, monkeypatch: pytest.MonkeyPat
 
 @KEYS
 def test_the_environment_does_not_leak_in(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What obstore would read from the environment changes nothing that is set."""
+    """What other clients would read from the environment changes nothing that is set."""
     for name, value in {
         "AWS_SESSION_TOKEN": "foreign",
         "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1",
@@ -281,7 +278,7 @@ def test_connections_are_used_again() -> None:
         storage = server.storage()
         for _ in range(3):
             list(storage.scan("s3://bucket/plain"))
-        pool = storage._here.wire._pool
+        pool = storage._wire._pool
         assert len(pool._idle) == 1
 
         pool._idle[0].http.sock.shutdown(2)

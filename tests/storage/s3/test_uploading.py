@@ -54,7 +54,7 @@ def push(
     advance: Advance = no_progress,
 ) -> Uploaded:
     """Upload `path` to `key` in parts of the least size."""
-    wire = S3Storage(s3.settings)._here.wire
+    wire = S3Storage(s3.settings)._wire
     return uploading.upload(
         wire, path, bucket.name, "key", expect=expect, advance=advance, part_size=PART
     )
@@ -98,7 +98,7 @@ def test_a_file_that_changes_meanwhile(s3: TestS3, large: Path) -> None:
     with pytest.raises(IntegrityError, match="changed while"):
         push(s3, bucket, large, advance=touch)
     assert bucket.uploads() == []
-    assert S3Storage(s3.settings)._here.wire.ask("HEAD", bucket.name, "key").status == 404
+    assert S3Storage(s3.settings)._wire.ask("HEAD", bucket.name, "key").status == 404
 
 
 def test_a_small_write_to_an_enforcing_server_is_proven(s3: TestS3, small: Path) -> None:
@@ -298,7 +298,7 @@ def test_a_lost_part_is_sent_again(large: Path) -> None:
         return keyed(request)
 
     with scripted(answer) as server:
-        wire = server.storage()._here.wire
+        wire = server.storage()._wire
         with pytest.raises(IntegrityError):  # the fake does not join parts: sizes differ
             uploading.upload(
                 wire, large, "bucket", "key",
@@ -319,7 +319,7 @@ def test_a_failed_upload_is_aborted(large: Path) -> None:
         return keyed(request)
 
     with scripted(answer) as server:
-        wire = server.storage()._here.wire
+        wire = server.storage()._wire
         with pytest.raises(AccessDeniedError):
             uploading.upload(
                 wire, large, "bucket", "key",
