@@ -417,9 +417,10 @@ class Line:
         for old in record.elsewhere:
             self._leave(old, result.placed)
         # A killed run may have made folders without files in them, or left some behind.
-        known = {*record.placed.relpath, *record.coming}
-        for relpath in known.difference(result.placed.relpath):
-            self.disk.folder.prune(relpath)
+        if record.coming or record.placed.relpath != result.placed.relpath:
+            known = {*record.placed.relpath, *record.coming}
+            for relpath in known.difference(result.placed.relpath):
+                self.disk.folder.prune(relpath)
         self.states.write(self.key, self._state(resolution, result.placed))
         self.states.settle(self.key)
 

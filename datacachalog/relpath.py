@@ -66,19 +66,18 @@ def encode_all(key_parts: Sequence[str]) -> list[str]:
     >>> encode_all(["a.csv", "b/c.csv"]), encode_all(["a.csv", "../b"])
     (['a.csv', 'b/c.csv'], ['a.csv', '~2E./b'])
     """
-    text = f" {' '.join(key_parts)} "
+    text = f"/{'/'.join(key_parts)}/"  # so that an end is like one of a segment
     if (
         text.isascii()
         and text.isprintable()
-        and not any(pair in text for pair in _UNUSUAL_AMONG_SPACES)
+        and "~" not in text
+        and "\\" not in text
+        and "//" not in text
+        and "/." not in text
         and max(map(len, key_parts), default=0) <= MAX_SEGMENT
     ):
         return list(key_parts)
     return [encode(key_part) for key_part in key_parts]
-
-
-_UNUSUAL_AMONG_SPACES = ("~", "\\", "//", "/.", "/ ", " /", " .", "  ")
-"""What would be unusual in a key part, or at an end of one, where a space parts them."""
 
 
 def _escape(char: str) -> str:

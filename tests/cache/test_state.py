@@ -45,7 +45,7 @@ def placed(relpath: str = "a", **options: object) -> PlacedFile:
 
 def columns(found: PlacedFiles) -> dict[str, object]:
     """Return the columns, to be compared."""
-    return {name: value for name, value in vars(found).items() if name != "index"}
+    return {name: list(value) for name, value in vars(found).items() if name != "index"}
 
 
 @pytest.fixture
@@ -91,6 +91,25 @@ def test_changes_leave_the_rows_that_stay_as_they_were() -> None:
     assert list(before)[2] == placed("c", etag="old")
 
 
+@given(
+    names=st.lists(st.sampled_from("abcdefghij"), unique=True),
+    stay=st.sets(st.sampled_from("abcdefghij")),
+    new=st.lists(st.sampled_from("aabcdefghijxyz_"), unique=True),
+)
+def test_any_change_gives_what_making_all_anew_would(
+    names: list[str], stay: set[str], new: list[str]
+) -> None:
+    """Whatever is kept, replaced, dropped or added, at the ends or in between."""
+    before = PlacedFiles.of(placed(name, etag="old") for name in names)
+    rows = [i for i, name in enumerate(before.relpath) if name in stay.difference(new)]
+    kept = [before.row(i) for i in rows]
+    fresh = [placed(name, etag="new") for name in new]
+
+    after = before.with_changes(rows, [row.object for row in kept], fresh)
+
+    assert columns(after) == columns(PlacedFiles.of([*kept, *fresh]))
+
+
 def test_a_version_id_that_a_row_lacks_is_learnt() -> None:
     """From what the file was found to be; a row that has one keeps its own."""
     before = PlacedFiles.of([placed("a"), placed("b", version_id="v1"), placed("c")])
@@ -109,6 +128,27 @@ def test_a_state_holds_no_column_it_can_do_without(folder: StateFolder) -> None:
     assert written["uri"] is None
     assert written["version_id"] is None
     assert written["mtime_ns"] is None
+
+
+@pytest.mark.parametrize(
+    "uris",
+    [
+        pytest.param(["s3://lake/x/a", "s3://lake/x/b"], id="below one folder"),
+        pytest.param(["s3://lake/x/a", "s3://lake/y/b"], id="below several"),
+        pytest.param(["s3://lake/x/~a", "s3://lake/x/b"], id="spelled unlike their paths"),
+    ],
+)
+def test_keys_are_kept_whatever_they_have_in_common(folder: StateFolder, uris: list[str]) -> None:
+    """Through writing, reading and a change of one of them."""
+    before = PlacedFiles.of([placed("a", uri=uris[0]), placed("b", uri="s3://lake/x/b")])
+    now = [row.object for row in before][:1]
+    after = before.with_changes([0], now, [placed("b", uri=uris[1])])
+    folder.write("orders", state(*after))
+    read = folder.read("orders")
+
+    assert read is not None
+    assert list(read.files.uri) == list(after.uri) == uris
+    assert [read.files.uri[0], *read.files.uri[1:]] == uris
 
 
 def test_there_may_be_no_state(folder: StateFolder) -> None:
@@ -130,6 +170,9 @@ def test_there_may_be_no_state(folder: StateFolder) -> None:
             lambda text: text.replace('"relpath":["a","b"]', '"relpath":5'), id="no column"
         ),
         pytest.param(lambda text: text.replace('["a","b"]', '["b","a"]'), id="out of order"),
+        pytest.param(lambda text: text.replace('["a","b"]', "[1,2]"), id="no paths"),
+        pytest.param(lambda text: text.replace('"s3://lake/x/"', "null"), id="no keys"),
+        pytest.param(lambda text: text.replace('"s3://lake/x/"', "7"), id="a base that is no text"),
         pytest.param(lambda text: "[]", id="a list"),
         pytest.param(lambda text: "\udcff", id="no text"),
     ],
