@@ -10,6 +10,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -44,26 +45,37 @@ def _processors() -> int:
         return os.cpu_count() or 1
 
 
-def work(haul: Haul, width: int) -> None:
-    """Let workers, one at a time, carry a share of `haul` until nothing is left to begin.
-
-    `width` is how many requests a worker may have under way.
-    """
-    while haul.is_waiting and _work_a_shift(haul, width):
-        pass
+Process = subprocess.Popen[bytes]
 
 
-def _work_a_shift(haul: Haul, width: int) -> bool:
-    """Let a new worker work; return whether that went well."""
-    out: dict[int, RemoteObject] = {}
+def start() -> Process:
+    """Start a worker that waits for its errand."""
     home = str(Path(__file__).parents[1])  # an editable install need not be in the path
-    process = subprocess.Popen(  # noqa: S603 - ourselves
+    return subprocess.Popen(  # noqa: S603 - ourselves
         [sys.executable, "-I", "-S", "-c", _START, home, *sys.path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         bufsize=0,
     )
+
+
+def work(haul: Haul, width: int, *, start: Callable[[], Process] = start) -> None:
+    """Let workers, one at a time, carry a share of `haul` until nothing is left to begin.
+
+    `width` is how many requests a worker may have under way.
+    """
+    while haul.is_waiting and _work_a_shift(haul, width, start):
+        pass
+
+
+def _work_a_shift(haul: Haul, width: int, start: Callable[[], Process]) -> bool:
+    """Let a new worker work; return whether that went well."""
+    out: dict[int, RemoteObject] = {}
+    try:
+        process = start()
+    except OSError:
+        return False
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -77,7 +89,7 @@ def _work_a_shift(haul: Haul, width: int) -> bool:
         return True
     finally:
         with suppress(OSError):
-            process.stdin.close()  # if it was not told to end yet, it gives up now
+            process.stdin.close()  # a worker that was not told to end now gives up
         _end(process)
         process.stdout.close()
         for obj in out.values():
@@ -89,6 +101,7 @@ def _share(haul: Haul, out: dict[int, RemoteObject], sink: IO[bytes], source: IO
     numbers = itertools.count()
     until = time.monotonic() + _SHIFT
     while True:
+        haul.run.cancel.check()
         while len(out) <= _LOT and time.monotonic() < until and (lot := haul.take(_LOT)):
             loads = [Load(next(numbers), obj, haul.demand(obj)) for obj in lot]
             out.update((load.number, load.object) for load in loads)
@@ -106,7 +119,7 @@ def _share(haul: Haul, out: dict[int, RemoteObject], sink: IO[bytes], source: IO
                 haul.note(obj, blake3)
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: Process) -> None:
     try:
         process.wait(2.0)
     except subprocess.TimeoutExpired:

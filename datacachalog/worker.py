@@ -151,7 +151,9 @@ def main() -> None:
     """Run a worker between standard input and output."""
     # Ctrl-C reaches every process of the terminal; the parent says when it is over.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with os.fdopen(0, "rb", 0) as source, os.fdopen(1, "wb", 0) as sink:
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what any library prints is no answer
+    with os.fdopen(0, "rb", 0) as source, os.fdopen(answers, "wb", 0) as sink:
         with suppress(Cancelled, EOFError, BrokenPipeError):  # the parent wants no more
             Worker(source, sink).run()
         os._exit(0)  # without waiting for the listener
