@@ -357,8 +357,9 @@ class SpanOrder:
 
     def request(self) -> Request:
         """Return the GET of the range; the arrival's file is made."""
-        self._is_inside = self._arrival.enter()
-        if not self._is_inside or not self._arrival.open():
+        # Asked twice if the first connection was hung up.
+        self._is_inside = self._is_inside or self._arrival.enter()
+        if not self._is_inside or not self._open():
             raise UnexpectedAnswerError("nobody waits for it any more")
         return self._arrival.request(self._span)
 
@@ -371,8 +372,7 @@ class SpanOrder:
         try:
             self._arrival.land(self._i)
         except Exception as exc:  # noqa: BLE001 - raised again where the batch sees it
-            self._arrival.fail(exc)
-            self._carefully(partial(_throw, exc))
+            self._end(exc)
         finally:
             self._leave()
 
@@ -383,6 +383,17 @@ class SpanOrder:
         self._leave()
         if isinstance(error, Exception):
             self._carefully(partial(self._arrival.run_span, self._i))
+
+    def _open(self) -> bool:
+        try:
+            return self._arrival.open()
+        except DatacachalogError as exc:
+            self._end(exc)
+            return False
+
+    def _end(self, error: Exception) -> None:
+        self._arrival.fail(error)
+        self._carefully(partial(_throw, error))
 
     def _leave(self) -> None:
         if self._is_inside:

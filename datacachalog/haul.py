@@ -169,7 +169,8 @@ class Parcel:
         with suppress(OSError):  # its bytes are not wanted
             self._close()
         if self._temp:
-            files.remove(self._temp)
+            with suppress(OSError):  # why it cannot be removed, reading it will say
+                files.remove(self._temp)
             self._haul.run.temps.discard(self._temp)
         if self._taken:
             self._report(events.Transferred(self._haul.dataset, self._object, -self._taken))

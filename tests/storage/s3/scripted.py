@@ -98,8 +98,11 @@ def scripted(
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             """Say nothing."""
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
+    class Http(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 128  # a lane comes with many connections at once
+
+    http = Http(("127.0.0.1", 0), Handler)
     if tls is not None:
         http.socket = tls.wrap_socket(http.socket, server_side=True)
         http.handle_error = lambda *_: None  # type: ignore[method-assign] # refused handshakes
