@@ -509,10 +509,10 @@ def test_a_range_that_goes_wrong_is_repeated(project: Project, count: int, case:
 def test_a_connection_hung_up_counts_a_range_once(project: Project, count: int) -> None:
     """A range that was sent again ends as one: the failed arrival is cleaned up after."""
     shelf = large_shelf(count)
-    last = max(shelf.objects)
-    shelf.odd = {
-        last: [lambda _: Reply(0)] * 2 + [lambda _: Reply(403, error("AccessDenied"))] * 99
-    }
+    last = min(shelf.objects)  # the smallest: it comes over connections that were used
+    hung_up, refused = Reply(0), Reply(403, error("AccessDenied"))
+    first: list[Callable[[Reply], Reply]] = [lambda reply: reply] * (2 if count == 1 else 0)
+    shelf.odd = {last: [*first, lambda _: hung_up, *[lambda _: refused] * 99]}
     with team(project, shelf) as it, pytest.raises(AccessDeniedError):
         it.catalog().sync(jobs=2)
 
