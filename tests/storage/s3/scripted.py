@@ -66,6 +66,7 @@ def scripted(
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are written apart
 
         def handle_any(self) -> None:
             parts = urlsplit(self.path)
