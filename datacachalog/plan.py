@@ -11,7 +11,7 @@ from operator import attrgetter, eq
 from typing import Protocol, TypeVar
 
 from datacachalog.cache.files import FileStat
-from datacachalog.cache.state import PlacedFiles
+from datacachalog.cache.state import PlacedFiles, gaps
 from datacachalog.model import RemoteObject, Resolution
 
 T = TypeVar("T")
@@ -177,7 +177,7 @@ def plan(resolution: Resolution, placed: PlacedFiles, ask: Questions) -> Plan:
     drops, keeps = _gone(rows, placed, ask)
     others = []
     if len(hits) < len(objects):
-        for i in sorted({*range(len(objects))}.difference(unchanged)):
+        for i in gaps(unchanged, len(objects)):
             row = None if rows[i] == _NEW else rows[i]
             others.append((objects[i], ask.look(objects[i].relpath), row))
     return _Sorter(placed, ask, drops).sort(resolution, hits, others, keeps)
@@ -195,35 +195,48 @@ def _rows_of(relpaths: list[str], placed: PlacedFiles) -> Sequence[int]:
     return [find(relpath, _NEW) for relpath in relpaths]
 
 
-_KNOWN_BY = attrgetter("uri", "size", "etag")
-
-
 def _unchanged(
     objects: Sequence[RemoteObject], rows: Sequence[int], placed: PlacedFiles
 ) -> list[int]:
     """Return the positions of objects whose rows say the same, and were not invalidated."""
-    if not len(placed):
-        return []
+    agree = _agree(objects, rows, placed) if len(placed) else [False] * len(objects)
+    return [
+        i
+        for i, is_same in enumerate(agree)
+        if is_same or _is_same(objects[i], rows[i], placed)  # the few that a closer look needs
+    ]
+
+
+_KNOWN_BY = attrgetter("uri", "size", "etag")
+
+
+def _agree(objects: Sequence[RemoteObject], rows: Sequence[int], placed: PlacedFiles) -> list[bool]:
+    """Tell of each object whether columns alone show that its row says the same.
+
+    That is, the same ETag, and not two version ids. Where nothing is None, no expression
+    is evaluated per object.
+    """
 
     def of_rows(column: Sequence[T]) -> Sequence[T]:
         return column if isinstance(rows, range) else [column[row] for row in rows]
 
-    etags = of_rows(placed.etag)
+    etags, hashes, old = map(of_rows, (placed.etag, placed.blake3, placed.version_id))
     recorded = zip(of_rows(placed.uri), of_rows(placed.size), etags, strict=True)
-    # What the common case needs to know is compared without an expression per object.
-    agree = map(eq, map(_KNOWN_BY, objects), recorded)
-    versions, hashes = of_rows(placed.version_id), of_rows(placed.blake3)
-    seen = zip(objects, rows, agree, etags, versions, hashes, strict=True)
-    return [
-        i
-        for i, (obj, row, agrees, etag, version, blake3) in enumerate(seen)
-        if blake3 is not None
-        and row != _NEW
-        and (
-            (agrees and etag is not None and (version is None or obj.version_id in (None, version)))
-            or obj.is_same_as(placed.row(row).object)
-        )
-    ]
+    agree = list(map(eq, map(_KNOWN_BY, objects), recorded))
+    if _NEW in rows or None in etags or None in hashes:
+        known = zip(agree, rows, etags, hashes, strict=True)
+        agree = [is_same and row != _NEW and None not in two for is_same, row, *two in known]
+    new = [obj.version_id for obj in objects]
+    if new.count(None) < len(new) and old.count(None) < len(old):
+        pairs = zip(agree, new, old, strict=True)
+        agree = [is_same and (a is None or b is None or a == b) for is_same, a, b in pairs]
+    return agree
+
+
+def _is_same(obj: RemoteObject, row: int, placed: PlacedFiles) -> bool:
+    if row == _NEW or placed.blake3[row] is None:
+        return False
+    return obj.is_same_as(placed.row(row).object)
 
 
 def _gone(
@@ -234,7 +247,7 @@ def _gone(
     keeps: list[Keep] = []
     if len(rows) - rows.count(_NEW) == len(placed):
         return drops, keeps
-    for i in sorted({*range(len(placed))}.difference(rows)):
+    for i in gaps(sorted(row for row in rows if row != _NEW), len(placed)):
         relpath = placed.relpath[i]
         found = ask.look(relpath)
         if found is None:

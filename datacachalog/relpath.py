@@ -14,6 +14,8 @@ or follows another; and `~` where it would read as an escape. A segment of more 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from operator import itemgetter
 from unicodedata import normalize
 
 from blake3 import blake3
@@ -23,6 +25,7 @@ MAX_SEGMENT = 255
 
 _UNSAFE = "\x00-\x1f\x7f-\x9f\\\\\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _IS_UNUSUAL = re.compile(f"[{_UNSAFE}~]").search
+_UNUSUAL_ASCII = bytes(range(32)) + b"\x7f\\~"
 _ESCAPED = re.compile(
     f"[{_UNSAFE}]"
     r"|\A/|(?<=/)/|/\Z"  # would make an empty segment
@@ -69,9 +72,7 @@ def encode_all(key_parts: Sequence[str]) -> list[str]:
     text = f"/{'/'.join(key_parts)}/"  # so that an end is like one of a segment
     if (
         text.isascii()
-        and text.isprintable()
-        and "~" not in text
-        and "\\" not in text
+        and len(text.encode().translate(None, _UNUSUAL_ASCII)) == len(text)
         and "//" not in text
         and "/." not in text
         and max(map(len, key_parts), default=0) <= MAX_SEGMENT
@@ -174,7 +175,7 @@ def _fold(path: str) -> str:
 
 def _folders(paths: Iterable[str]) -> set[str]:
     """Return every folder that lies above one of `paths`."""
-    found = {path.rpartition("/")[0] for path in paths}
+    found = set(map(itemgetter(0), map(str.rpartition, paths, repeat("/"))))
     todo = list(found)
     for folder in todo:
         parent = folder.rpartition("/")[0]

@@ -158,7 +158,8 @@ def ask(
         objects += found.objects
     if dataset.exclude:
         objects = [obj for obj in objects if not is_excluded(obj.relpath)]
-    objects = _without_repeats(objects)
+    if len(dataset.sources) > 1:
+        objects = _without_repeats(objects)
     if not objects and not dataset.allow_empty:
         raise _nothing(dataset, meant, why_nothing)
     if isinstance(meant, AsOf):
@@ -349,11 +350,14 @@ def _arranged(objects: list[RemoteObject]) -> tuple[RemoteObject, ...]:
     objects.sort(key=attrgetter("relpath"))
     paths = [o.relpath for o in objects]
     if any(map(eq, paths, islice(paths, 1, None))):
-        one, other = next(two for two in pairwise(objects) if two[0].relpath == two[1].relpath)
-        raise CatalogError(
-            f"'{one.uri}' and '{other.uri}' would both land on '{one.relpath}'",
-            hint="make them two datasets, or use one pattern from their common folder",
-        )
+        objects = _without_repeats(objects)  # a server may list a key twice
+        for one, other in pairwise(objects):
+            if one.relpath == other.relpath:
+                raise CatalogError(
+                    f"'{one.uri}' and '{other.uri}' would both land on '{one.relpath}'",
+                    hint="make them two datasets, or use one pattern from their common folder",
+                )
+        paths = [o.relpath for o in objects]
     apart = relpath.disambiguate(paths)
     if apart is paths or apart == paths:
         return tuple(objects)

@@ -134,7 +134,7 @@ class PlacedFiles:
     ) -> "PlacedFiles":
         """Return these of the rows, which stay, and what was `placed` anew, as sorted columns.
 
-        `rows` ascend. `objects` are what they were found to be: a version id that a row lacks
+        `objects` are what the rows were found to be, one by one: a version id that a row lacks
         is learnt from them. No value is made of a row that stays as it was.
         """
         learnt = {}
@@ -144,10 +144,10 @@ class PlacedFiles:
                 for i, obj in zip(rows, objects, strict=True)
                 if obj.version_id is not None and self.version_id[i] is None
             }
-        kept = [i for i in rows if i not in learnt] if learnt else rows
+        kept = sorted(i for i in rows if i not in learnt) if learnt else sorted(rows)
         fresh = PlacedFiles.of([*learnt.values(), *placed])
         places = [bisect_left(self.relpath, path) for path in fresh.relpath]
-        pieces = list(_woven(_runs(kept), places, len(self)))
+        pieces = list(_woven(runs(kept), places, len(self)))
 
         def merged(old: Sequence[T], new: Sequence[T]) -> list[T]:
             both, made = [*old, *new], list[T]()
@@ -196,7 +196,16 @@ def _below(uri: Sequence[str], relpath: Sequence[str]) -> Sequence[str]:
     return below if all(map(eq, uri, below)) else uri
 
 
-def _runs(rows: Sequence[int]) -> Iterator[slice]:
+def gaps(rows: Sequence[int], size: int) -> Iterator[int]:
+    """Yield what ascending `rows` lack of all rows below `size`."""
+    start = 0
+    for run in runs(rows):
+        yield from range(start, run.start)
+        start = run.stop
+    yield from range(start, size)
+
+
+def runs(rows: Sequence[int]) -> Iterator[slice]:
     """Yield the slices that rows in ascending order make up: few, where little changed."""
     start = 0
     while start < len(rows):

@@ -237,15 +237,18 @@ class _Page:
 
 def _etags(spelled: Sequence[str]) -> Sequence[str | None]:
     """Return ETags without quotes; those of a whole page at once, where all have them."""
-    text = "\n".join(spelled).replace("&quot;", '"')
-    if (
-        text.startswith('"')
-        and text.endswith('"')
-        and text.count('"\n"') == len(spelled) - 1
-        and text.count('"') == 2 * len(spelled)
-        and '""' not in text
-    ):
-        return text[1:-1].split('"\n"')
+    text = "\n".join(spelled)
+    for quote, char in (("&quot;", "&"), ('"', '"')):
+        if text.startswith(quote) and text.endswith(quote):
+            found = text[len(quote) : -len(quote)].split(f"{quote}\n{quote}")
+            # Each begins and ends with a quote, and there is none besides.
+            if (
+                len(found) == len(spelled)
+                and text.count(char) == 2 * len(spelled)
+                and (char == '"' or '"' not in text)
+                and "" not in found
+            ):
+                return found
     return [unquoted(etag.replace("&quot;", '"')) for etag in spelled]
 
 
@@ -301,9 +304,12 @@ def _layout(text: str, kind: str) -> _Layout | None:
 
 
 def _exact(tag_and_text: tuple[str, str]) -> str:
-    """Return a pattern of this very tag with any text after it."""
-    tag, _ = tag_and_text
-    return re.escape(f"<{tag}>") + ("([^<]*)" if tag in _FIELDS else "[^<]*")
+    """Return a pattern of this very tag, with any text after it where one may differ."""
+    tag, text = tag_and_text
+    if tag in _FIELDS:
+        return f"<{tag}>([^<]*)"
+    is_end = tag.startswith("/") or tag.endswith("/")
+    return re.escape(f"<{tag}>") + (re.escape(text) if is_end else "[^<]*")
 
 
 def _reordered(found: Sequence[Sequence[str]], layouts: list[list[str]]) -> list[Sequence[str]]:
