@@ -161,13 +161,12 @@ def _split(uri: str) -> tuple[str, str]:
 
 def _matching(page: Columns, bucket: str, glob: globs.Glob) -> list[RemoteObject]:
     """Return the objects of a page that the glob matches, without folder markers."""
-    if 0 in page.size or None in page.size or not all(map(glob.matches, page.key)):
+    has_empty = 0 in page.size or None in page.size
+    has_markers = has_empty and any(key.endswith("/") for key in page.key)
+    if has_markers or not all(map(glob.matches, page.key)):
+        rows = enumerate(zip(page.key, page.size, strict=True))
         page = page.only(
-            [
-                i
-                for i, (key, size) in enumerate(zip(page.key, page.size, strict=True))
-                if glob.matches(key) and (size or not key.endswith("/"))
-            ]
+            [i for i, (key, size) in rows if glob.matches(key) and (size or not key.endswith("/"))]
         )
     below = len(glob.fixed_prefix)
     return objects_of(
