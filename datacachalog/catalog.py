@@ -32,6 +32,7 @@ from datacachalog.errors import (
     InvalidPinError,
     PartialFailureError,
 )
+from datacachalog.kept import Loaded
 from datacachalog.line import Line
 from datacachalog.lockfile import LockFile, LockMode
 from datacachalog.locking import (
@@ -69,8 +70,6 @@ from datacachalog.verification import verify
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-    from datacachalog.kept import KeptCatalog
-    from datacachalog.loader import LoadedCatalog
     from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings
 
 OneOrMany = Path | list[Path]
@@ -672,7 +671,7 @@ def load_catalog(
 
 
 def assemble(
-    loaded: "LoadedCatalog | KeptCatalog",
+    loaded: Loaded,
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     lock_mode: LockMode | str = LockMode.OBEY,

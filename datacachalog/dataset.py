@@ -7,15 +7,25 @@ pydantic. Knows no files, no environment and no network.
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Protocol, Self
 
 from datacachalog.checksums import Checksum
-from datacachalog.errors import InvalidValueError
+from datacachalog.errors import DatacachalogError, InvalidValueError
 from datacachalog.globs import is_glob, unescape
 from datacachalog.model import Ago, AsOf, Latest, VersionId
 from datacachalog.units import parse_pin
-from datacachalog.uri import fixed_folder, scheme_of, split
+from datacachalog.uri import fixed_folder, resolve_local, scheme_of, split
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+FORMAT_VERSION = 1
+CATALOG_KEYS = (
+    *("version", "as_of", "include", "data", "cache", "storages", "defaults", "datasets"),
+)
+"""What stands at the top of a catalog: the fields of `spec.CatalogSpec`."""
+
+SECRETS = ("key", "secret", "token")
+"""What a storage's settings take from the environment only."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -26,6 +36,24 @@ class FieldError(InvalidValueError):
     def __init__(self, message: str, *, key: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.key = key
+
+
+class ItemsError(InvalidValueError):
+    """Several items of one value are wrong; `items` pairs each index or key with its error."""
+
+    def __init__(self, items: Sequence[tuple[str | int, DatacachalogError]]) -> None:
+        super().__init__("; ".join(error.message for _, error in items), hint=items[0][1].hint)
+        self.items = tuple(items)
+
+
+def check_name(value: object) -> str:
+    """Return the name of a dataset, storage or catalog if it is one."""
+    if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
+        raise InvalidValueError(
+            f"{value!r} is not a name",
+            hint="use letters, digits, `_`, `-` and `.`, beginning with a letter or a digit",
+        )
+    return value
 
 
 class DatasetRules:
@@ -76,6 +104,25 @@ class DatasetRules:
             return None
         algorithm, _, digest = text.partition(":")
         return Checksum(algorithm, digest)
+
+    def with_resolved_paths(self, root: Path) -> Self:
+        """Return the dataset with every local source as `file://` and an absolute path.
+
+        Relative sources are relative to `root`, and `~/` is the user's home.
+
+        >>> from datacachalog import Dataset
+        >>> Dataset(name="x", source="in/*.csv").with_resolved_paths(Path("/work")).source
+        'file:///work/in/*.csv'
+        """
+        resolved = tuple(resolve_local(source, root) for source in self.sources)
+        if resolved == self.sources:
+            return self
+        source = resolved[0] if isinstance(self.source, str) else resolved
+        return self.with_source(source)
+
+    def with_source(self, source: str | Sequence[str]) -> Self:
+        """Return the same with another source, which is valid."""
+        raise NotImplementedError
 
 
 # --- where datasets land ------------------------------------------------------------

@@ -18,9 +18,9 @@ from typing import Any
 import yaml
 
 from datacachalog import document
+from datacachalog.dataset import check_name
 from datacachalog.document import DocumentError, Fault, Table
 from datacachalog.errors import CatalogError, InvalidCatalogError, InvalidValueError, Problem
-from datacachalog.spec import check_name
 from datacachalog.uri import check_source
 
 Options = Mapping[str, str | bool]

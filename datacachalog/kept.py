@@ -6,24 +6,62 @@ again, so it must come from where nobody else writes (see `snapshot`). Used by t
 line.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
-from datacachalog.dataset import DatasetRules
+from datacachalog.dataset import SECRETS, DatasetRules, check_name
+from datacachalog.errors import InvalidPinError, InvalidValueError, UnsupportedSchemeError
 from datacachalog.model import EPOCH, MICROSECOND, Ago, AsOf, Latest
+from datacachalog.units import parse_pin
+from datacachalog.uri import check_source
 
 if TYPE_CHECKING:
-    from datacachalog.loader import LoadedCatalog
     from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings
 
-SECRETS = ("key", "secret", "token")
-"""Settings that are never written down: a catalog with one of them is not kept."""
+
+class Loaded(Protocol):
+    """What a catalog is made from, as loading gives it: `loader.LoadedCatalog`."""
+
+    @property
+    def path(self) -> Path:
+        """Return the catalog's file."""
+        ...
+
+    @property
+    def root(self) -> Path:
+        """Return the project's folder."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Return the catalog's name."""
+        ...
+
+    @property
+    def datasets(self) -> "Mapping[str, Dataset]":
+        """Return the datasets by name, their local sources resolved."""
+        ...
+
+    @property
+    def storages(self) -> "Mapping[str, StorageSettings]":
+        """Return the settings of storages by name."""
+        ...
+
+    @property
+    def data(self) -> "DataSettings":
+        """Return where datasets land."""
+        ...
+
+    @property
+    def cache(self) -> "CacheSettings":
+        """Return how the cache is kept."""
+        ...
 
 
 class KeptCatalog(NamedTuple):
-    """What a catalog is made from, as `loader.LoadedCatalog` has it."""
+    """What was brought back of a catalog."""
 
     path: Path
     root: Path
@@ -93,12 +131,33 @@ class KeptDataset(_Kept, DatasetRules):
     checksum = None
     path = None
 
-    def with_resolved_paths(self, root: Path) -> "KeptDataset":  # noqa: ARG002 - the model's
-        """Return the same: they were resolved before they were kept."""
-        return self
+    def with_source(self, source: str | Sequence[str]) -> "KeptDataset":
+        """Return the same with another source, which is valid."""
+        return KeptDataset({**vars(self), "source": source})
 
 
-def encode(loaded: "LoadedCatalog") -> Any | None:
+def plain_dataset(name: str, fields: Mapping[str, object]) -> "Dataset | None":
+    """Return a dataset of which little is said, or None where only the model can tell.
+
+    Plain is a source that is one text, with words about it and a time. The rules are the
+    model's own; what breaks them is left to it, to be told well.
+    """
+    if not fields.keys() <= _PLAIN or not all(type(each) is str for each in fields.values()):
+        return None
+    try:
+        found: dict[str, object] = {**fields, "name": check_name(name)}
+        found["source"] = check_source(fields["source"])
+        if "as_of" in fields:
+            found["as_of"] = parse_pin(str(fields["as_of"]))
+    except (KeyError, InvalidPinError, InvalidValueError, UnsupportedSchemeError):
+        return None
+    return cast("Dataset", KeptDataset(found))
+
+
+_PLAIN = {"source", "as_of", "description", "owner"}
+
+
+def encode(loaded: Loaded) -> Any | None:
     """Return the catalog as values of JSON, or None if it holds what is not to be written down.
 
     That is a secret, or a value that JSON does not have, such as a date in `metadata`.
@@ -136,7 +195,8 @@ def decode(value: Any) -> KeptCatalog:
 
 def _fields(kind: type[_Kept], model: Any) -> dict[str, Any]:
     """Return the fields of a model that are not its defaults."""
-    values = {name: getattr(model, name) for name in type(model).model_fields if name != "name"}
+    names = vars(model) if isinstance(model, _Kept) else type(model).model_fields
+    values = {name: getattr(model, name) for name in names if name != "name"}
     return {
         name: _to_json(value)
         for name, value in values.items()

@@ -9,13 +9,20 @@ import gc
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from datacachalog import document
-from datacachalog.dataset import FieldError, claim_text
+from datacachalog.dataset import (
+    CATALOG_KEYS,
+    FORMAT_VERSION,
+    SECRETS,
+    FieldError,
+    ItemsError,
+    check_name,
+    claim_text,
+)
 from datacachalog.discovery import project_root
 from datacachalog.document import DocumentError, Fault, Place, Table
 from datacachalog.errors import (
@@ -26,24 +33,17 @@ from datacachalog.errors import (
     Problem,
 )
 from datacachalog.interpolation import interpolate_all
-from datacachalog.spec import (
-    FORMAT_VERSION,
-    SECRETS,
-    CacheSettings,
-    CatalogSpec,
-    Dataset,
-    DataSettings,
-    Defaults,
-    ItemsError,
-    StorageSettings,
-    check_name,
-)
+from datacachalog.kept import KeptCache, KeptData, plain_dataset
 from datacachalog.suggest import did_you_mean
 from datacachalog.units import parse_pin
 from datacachalog.wording import invalid_value, shown, unknown_key
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
+    from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings
+
 _MAIN_ONLY = ("data", "cache")
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,10 @@ class LoadedCatalog:
 
     path: Path
     root: Path
-    datasets: Mapping[str, Dataset]
-    storages: Mapping[str, StorageSettings]
-    data: DataSettings
-    cache: CacheSettings
+    datasets: "Mapping[str, Dataset]"
+    storages: "Mapping[str, StorageSettings]"
+    data: "DataSettings"
+    cache: "CacheSettings"
     declared: Mapping[str, str] = field(repr=False)
     warnings: tuple[str, ...] = ()
 
@@ -78,9 +78,16 @@ def read_bytes(path: Path) -> bytes:
 
 
 def load(
-    path: Path, *, environ: Mapping[str, str], read: Callable[[Path], bytes] = read_bytes
+    path: Path,
+    *,
+    environ: Mapping[str, str],
+    read: Callable[[Path], bytes] = read_bytes,
+    needs_models: bool = True,
 ) -> LoadedCatalog:
     """Return the catalog at `path`, with what it includes.
+
+    Where nobody `needs_models` of pydantic, plain parts come as their likes of `kept`, so that
+    a catalog of nothing else is read without it, in half the time.
 
     It depends on nothing but what `environ` says and `read` returns, and on what `~` means.
     Raises `CatalogNotFoundError`, or `InvalidCatalogError` with all problems at once.
@@ -89,7 +96,7 @@ def load(
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        return _Loading(Path(os.path.abspath(path)), environ, read).run()
+        return _Loading(Path(os.path.abspath(path)), environ, read, needs_models=needs_models).run()
     finally:
         if was_enabled:
             gc.enable()
@@ -115,8 +122,14 @@ class _Loading:
     """One run of `load`: gathers files, then values, and problems all along."""
 
     def __init__(
-        self, path: Path, environ: Mapping[str, str], read: Callable[[Path], bytes]
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        read: Callable[[Path], bytes],
+        *,
+        needs_models: bool,
     ) -> None:
+        self._needs_models = needs_models
         self._path = path
         self._environ = environ
         self._read = read
@@ -130,8 +143,8 @@ class _Loading:
         main = self._files[0] if self._files else None
         if main is None:
             raise InvalidCatalogError(self._problems)
-        data = self._section(DataSettings, main, "data")
-        cache = self._section(CacheSettings, main, "cache")
+        data: DataSettings = self._section("DataSettings", KeptData, main, "data")
+        cache: CacheSettings = self._section("CacheSettings", KeptCache, main, "cache")
         if cache.dir:
             folder = os.path.join(project_root(self._path), os.path.expanduser(cache.dir))
             cache = cache.model_copy(update={"dir": os.path.normpath(folder)})
@@ -269,8 +282,8 @@ class _Loading:
         for key, value in file.table.items():
             if key.startswith("x-"):
                 continue
-            if key not in CatalogSpec.model_fields:
-                message, hint = unknown_key(key, CatalogSpec.model_fields, "in the catalog")
+            if key not in CATALOG_KEYS:
+                message, hint = unknown_key(key, CATALOG_KEYS, "in the catalog")
                 self._add(file.shown, message, file.table.keys_at[key], hint)
             elif key in _TABLES and value is not None and not isinstance(value, Table):
                 self._add(
@@ -299,10 +312,10 @@ class _Loading:
         if table is None:
             return {}
         wrong: set[str] = set()
-        self._validated(Defaults, table, file, "in `defaults`", wrong)
+        self._validated(_models().Defaults, table, file, "in `defaults`", wrong)
         return {k: v for k, v in table.items() if k not in wrong and not k.startswith("x-")}
 
-    def _storages(self) -> dict[str, StorageSettings | None]:
+    def _storages(self) -> "dict[str, StorageSettings | None]":
         storages: dict[str, StorageSettings | None] = {}
         places: dict[str, tuple[_File, Place]] = {}
         for file, name, place, value in self._declared("storages", places):
@@ -316,8 +329,8 @@ class _Loading:
                 )
                 storages[name] = None
                 continue
-            read = self._validated(
-                StorageSettings, settings or Table(), file, f"in the storage {name!r}"
+            read: StorageSettings | None = self._validated(
+                _models().StorageSettings, settings or Table(), file, f"in the storage {name!r}"
             )
             if read and read.ca_bundle:
                 bundle = os.path.join(file.folder, os.path.expanduser(read.ca_bundle))
@@ -361,7 +374,7 @@ class _Loading:
 
     def _datasets(
         self, main: _File, storages: Mapping[str, object]
-    ) -> tuple[dict[str, Dataset], dict[str, tuple[_File, Place]]]:
+    ) -> "tuple[dict[str, Dataset], dict[str, tuple[_File, Place]]]":
         datasets: dict[str, Dataset] = {}
         places: dict[str, tuple[_File, Place]] = {}
         for file in self._files:
@@ -379,7 +392,7 @@ class _Loading:
 
     def _dataset(
         self, main: _File, file: _File, name: str, own: Table, place: Place
-    ) -> Dataset | None:
+    ) -> "Dataset | None":
         merged = {**main.defaults, **file.defaults, **own}
         as_of = file.table.get("as_of") or main.table.get("as_of")
         if as_of is not None and own.get("as_of") is None and own.get("version_id") is None:
@@ -389,12 +402,19 @@ class _Loading:
             merged.pop("name", None)
             message, hint = unknown_key("name", (), f"in the dataset {name!r}")
             self._add(file.shown, message, own.keys_at["name"], hint)
+        plain = None if self._needs_models else plain_dataset(name, merged)
+        if plain is not None:
+            return plain
+        from pydantic import ValidationError
+
+        model = _models().Dataset
         try:
-            return Dataset.model_validate({**merged, "name": name})
+            dataset: Dataset = model.model_validate({**merged, "name": name})
         except ValidationError as exc:
             where = f"in the dataset {name!r}"
-            self._add_errors(exc, Dataset, own, file, where, fallback=place)
+            self._add_errors(exc, model, own, file, where, fallback=place)
             return None
+        return dataset
 
     def _check_storage(self, file: _File, table: Table, storages: Mapping[str, object]) -> None:
         name = table.get("storage")
@@ -404,8 +424,8 @@ class _Loading:
 
     def _check_landings(
         self,
-        datasets: Mapping[str, Dataset],
-        data: DataSettings,
+        datasets: "Mapping[str, Dataset]",
+        data: "DataSettings",
         places: Mapping[str, tuple[_File, Place]],
     ) -> None:
         """Refuse datasets of which one would stand on, or inside, the other's files."""
@@ -433,23 +453,28 @@ class _Loading:
 
     # --- problems -------------------------------------------------------------------
 
-    def _section(self, model: type[_Model], file: _File, key: str) -> _Model:
-        """Return a part of the file as `model`; its defaults where it is left out or wrong."""
-        read = self._validated(model, file.section(key), file, f"in `{key}`")
+    def _section(self, model: str, like: type[Any], file: _File, key: str) -> Any:
+        """Return a part of the file as a model; its defaults where it is left out or wrong."""
+        table = file.section(key)
+        if table is None and not self._needs_models:
+            return like({})
+        kind = getattr(_models(), model)
         # Defaults need no validation, which would have to be built first.
-        return read or model.model_construct()
+        return self._validated(kind, table, file, f"in `{key}`") or kind.model_construct()
 
     def _validated(
         self,
-        model: type[_Model],
+        model: "type[BaseModel]",
         table: Table | None,
         file: _File,
         where: str,
         wrong: set[str] | None = None,
-    ) -> _Model | None:
+    ) -> Any | None:
         """Return the table as `model`, or None after its problems were added."""
         if table is None:
             return None
+        from pydantic import ValidationError
+
         raw = {key: value for key, value in table.items() if value is not None}
         try:
             return model.model_validate(raw)
@@ -461,8 +486,8 @@ class _Loading:
 
     def _add_errors(
         self,
-        exc: ValidationError,
-        model: type[BaseModel],
+        exc: "ValidationError",
+        model: "type[BaseModel]",
         table: Table,
         file: _File,
         where: str,
@@ -515,11 +540,17 @@ _TABLES = {
 }
 
 
-def _unknown(key: str, model: type[BaseModel], where: str) -> tuple[str, str | None]:
+def _models() -> Any:
+    """Return the models of what users write, which bring pydantic along, when they are needed."""
+    return import_module("datacachalog.spec")
+
+
+def _unknown(key: str, model: "type[BaseModel]", where: str) -> tuple[str, str | None]:
     message, hint = unknown_key(key, [k for k in model.model_fields if k != "name"], where)
-    if model is Defaults and key == "as_of":
+    defaults = _models().Defaults
+    if model is defaults and key == "as_of":
         return message, "write it at the top of the catalog, for all datasets"
-    if model is Defaults and key in Dataset.model_fields:
+    if model is defaults and key in _models().Dataset.model_fields:
         return message, "it belongs to a single dataset"
     return message, hint
 

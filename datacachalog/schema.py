@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from datacachalog.spec import NAME_PATTERN, SECRETS, CatalogSpec
+from datacachalog.dataset import NAME_PATTERN, SECRETS
+from datacachalog.spec import CatalogSpec
 
 _REFERENCE = {"type": "string", "pattern": r"\$\{"}
 _FREE_KEYS = {"^x-": {"description": "Free: ignored by `dcl`."}}

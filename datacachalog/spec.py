@@ -10,7 +10,6 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -25,32 +24,24 @@ from pydantic import (
 )
 
 from datacachalog.checksums import ALGORITHMS, Checksum
-from datacachalog.dataset import DatasetRules, FieldError
+from datacachalog.dataset import (
+    NAME_PATTERN,
+    DatasetRules,
+    FieldError,
+    ItemsError,
+    check_name,
+)
 from datacachalog.errors import DatacachalogError, InvalidValueError, UnsupportedSchemeError
 from datacachalog.model import Ago, AsOf, Latest
 from datacachalog.units import format_duration, parse_duration, parse_pin, parse_size
-from datacachalog.uri import check_source, resolve_local, scheme_of
+from datacachalog.uri import check_source, scheme_of
 
 _K = TypeVar("_K", str, int)
 _T = TypeVar("_T")
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-FORMAT_VERSION = 1
-SECRETS = ("key", "secret", "token")
-"""What a storage's settings take from the environment only."""
-
-_NAME = re.compile(NAME_PATTERN)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _RESERVED_FOLDERS = frozenset({".git", ".datacachalog"})
 _READER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-
-
-class ItemsError(InvalidValueError):
-    """Several items of one value are wrong; `items` pairs each index or key with its error."""
-
-    def __init__(self, items: Sequence[tuple[str | int, DatacachalogError]]) -> None:
-        super().__init__("; ".join(error.message for _, error in items), hint=items[0][1].hint)
-        self.items = tuple(items)
 
 
 # --- checksums ----------------------------------------------------------------------
@@ -90,16 +81,6 @@ def _checksum_hint(text: str) -> str:
 
 
 # --- values of fields ---------------------------------------------------------------
-
-
-def check_name(value: object) -> str:
-    """Return the name of a dataset, storage or catalog if it is one."""
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise InvalidValueError(
-            f"{value!r} is not a name",
-            hint="use letters, digits, `_`, `-` and `.`, beginning with a letter or a digit",
-        )
-    return value
 
 
 def _check_folder(value: object) -> str:
@@ -505,18 +486,8 @@ class Dataset(DatasetRules, Defaults):
         examples=["inputs/orders"],
     )
 
-    def with_resolved_paths(self, root: Path) -> "Dataset":
-        """Return the dataset with every local source as `file://` and an absolute path.
-
-        Relative sources are relative to `root`, and `~/` is the user's home.
-
-        >>> Dataset(name="x", source="in/*.csv").with_resolved_paths(Path("/work")).source
-        'file:///work/in/*.csv'
-        """
-        resolved = tuple(resolve_local(source, root) for source in self.sources)
-        if resolved == self.sources:
-            return self
-        source = resolved[0] if isinstance(self.source, str) else resolved
+    def with_source(self, source: str | Sequence[str]) -> "Dataset":
+        """Return the same with another source, which is valid."""
         return self.model_copy(update={"source": source})
 
     @model_validator(mode="after")

@@ -6,11 +6,13 @@ where they cannot be secrets.
 
 import re
 from collections.abc import Iterable, Mapping
-
-from pydantic_core import ErrorDetails
+from typing import TYPE_CHECKING
 
 from datacachalog.errors import DatacachalogError
 from datacachalog.suggest import nearest
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _OFTEN_MEANT = {
     "aws_access_key_id": "key",
@@ -68,7 +70,7 @@ def unknown_key(key: str, known: Iterable[str], where: str) -> tuple[str, str | 
     return message, f"known keys are {', '.join(known)}; `x-{key}` may hold anything"
 
 
-def invalid_value(error: ErrorDetails, raw: Mapping[str, object]) -> tuple[str, str | None]:
+def invalid_value(error: "ErrorDetails", raw: Mapping[str, object]) -> tuple[str, str | None]:
     """Return sentence and hint for one of pydantic's errors about a value of `raw`."""
     context = error.get("ctx", {})
     cause = context.get("error")

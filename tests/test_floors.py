@@ -49,6 +49,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # 3: doing it
     (
         "arrival",
+        "crew",
         "haul",
         "outcome",
         "pool",
@@ -58,6 +59,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "session",
         "sides",
         "transfer",
+        "worker",
     ),
     # 4: the line in one piece, for programs
     ("catalog", "doctor", "line", "push", "retrieval", "verification"),
@@ -83,6 +85,7 @@ IMPORT_BY_NAME = {
     "cli.entries",
     "cli.listing",
     "cli.words",
+    "loader",
     "readers",
     "readers.functions",
 }

@@ -5,14 +5,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
 from datacachalog import kept
-from datacachalog.dataset import claim, landing
-from datacachalog.kept import KeptCache, KeptCatalog, KeptData, KeptDataset, KeptStorage
+from datacachalog.dataset import CATALOG_KEYS, claim, landing
+from datacachalog.errors import DatacachalogError
+from datacachalog.kept import (
+    KeptCache,
+    KeptCatalog,
+    KeptData,
+    KeptDataset,
+    KeptStorage,
+    plain_dataset,
+)
 from datacachalog.loader import LoadedCatalog, load
-from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings
+from datacachalog.spec import (
+    CacheSettings,
+    CatalogSpec,
+    Dataset,
+    DataSettings,
+    StorageSettings,
+)
 
 TWINS: list[tuple[type, type[BaseModel]]] = [
     (KeptCache, CacheSettings),
@@ -77,6 +93,89 @@ def test_each_model_has_its_defaults_here(twin: type, model: type[BaseModel]) ->
     }
 
     assert {n: getattr(twin, n, PydanticUndefined) for n in fields} == fields
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"source": "s3://lake/a/"}, id="folder"),
+        pytest.param({"source": "S3://lake/[ab]*.csv", "owner": "me"}, id="glob"),
+        pytest.param({"source": "raw/x.csv", "description": "no", "as_of": "latest"}, id="local"),
+        pytest.param({"source": "~/x.csv", "as_of": "7 days"}, id="home"),
+        pytest.param({"source": "file:///x/../y"}, id="dots"),
+        pytest.param({"source": "s3://lake/x", "as_of": "2024-12-10"}, id="date"),
+    ],
+)
+def test_a_plain_dataset_is_what_the_model_makes_of_it(fields: dict[str, object]) -> None:
+    """Field by field, before and after its local source is resolved."""
+    plain, model = plain_dataset("x", fields), Dataset.model_validate({**fields, "name": "x"})
+    assert plain is not None
+    root = Path("/some/[odd] folder")
+
+    assert _fields(Dataset, plain) == _fields(Dataset, model)
+    assert plain.with_resolved_paths(root).source == model.with_resolved_paths(root).source
+    assert str(plain.pin) == str(model.pin)
+
+
+@given(source=st.text(max_size=30) | st.sampled_from(["s3://b/k", "s3://b", "ftp://x/y", "a::b"]))
+def test_a_source_is_plain_only_if_the_model_takes_it(source: str) -> None:
+    """And as it takes it: the rules are the same."""
+    plain = plain_dataset("x", {"source": source})
+    try:
+        model = Dataset.model_validate({"name": "x", "source": source})
+    except (ValidationError, DatacachalogError):
+        assert plain is None
+    else:
+        assert plain is not None
+        assert plain.source == model.source
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        pytest.param("-x", {"source": "a.csv"}, id="name"),
+        pytest.param("x", {}, id="no-source"),
+        pytest.param("x", {"source": ["a.csv"]}, id="list"),
+        pytest.param("x", {"source": "a.csv", "push": True}, id="another-key"),
+        pytest.param("x", {"source": "a.csv", "x-mine": "1"}, id="free-key"),
+        pytest.param("x", {"source": "a.csv", "owner": 7}, id="no-text"),
+        pytest.param("x", {"source": "a.csv", "as_of": "yesterdayish"}, id="time"),
+        pytest.param("x", {"source": "s4://a/b"}, id="scheme"),
+    ],
+)
+def test_all_else_is_the_model_s(name: str, fields: dict[str, object]) -> None:
+    """Also what is wrong: it says what."""
+    assert plain_dataset(name, fields) is None
+
+
+def test_the_keys_of_a_catalog_are_known_without_its_model() -> None:
+    """For telling unknown ones."""
+    assert list(CATALOG_KEYS) == list(CatalogSpec.model_fields)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(FULL, id="full"),
+        pytest.param("as_of: 2024-12-10\ndatasets: {a: x.csv, b: {source: s3://l/b/}}", id="plain"),
+        pytest.param("datasets: {a: x.csv, b: {source: x, tags: [t]}}", id="both"),
+        pytest.param("data: {dir: in}\ndatasets: {a: x.csv}", id="settings"),
+    ],
+)
+def test_without_models_a_catalog_is_the_same(tmp_path: Path, text: str) -> None:
+    """Whether parts of it come as models or as their likes."""
+    before = loaded(tmp_path, text)
+    after = load(before.path, environ={}, needs_models=False)
+
+    assert kept.encode(after) == kept.encode(before)
+
+
+def test_whoever_needs_models_gets_them(tmp_path: Path) -> None:
+    """Programs see the public classes, whatever is said of a dataset."""
+    catalog = loaded(tmp_path, "datasets: {a: x.csv}")
+    parts = catalog.datasets["a"], catalog.data, catalog.cache
+
+    assert [type(part) for part in parts] == [Dataset, DataSettings, CacheSettings]
 
 
 def _fields(model: type[BaseModel], value: object) -> dict[str, Any]:

@@ -3,15 +3,18 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datacachalog import uri
 from datacachalog.cli.entries import Entry, choose
 from datacachalog.cli.entries import complete_names as complete_names
 from datacachalog.discovery import find_catalog
-from datacachalog.kept import encode
+from datacachalog.kept import Loaded, decode, encode
 from datacachalog.loader import LoadedCatalog, load
 from datacachalog.snapshot import Reading, keep
-from datacachalog.spec import Dataset
+
+if TYPE_CHECKING:
+    from datacachalog.spec import Dataset
 
 
 def read_catalog(reference: str | None) -> LoadedCatalog:
@@ -19,28 +22,32 @@ def read_catalog(reference: str | None) -> LoadedCatalog:
     return load(find_catalog(reference, environ=os.environ), environ=os.environ)
 
 
-def read_and_keep(path: Path, at: Path) -> LoadedCatalog:
-    """Return the catalog at `path`, and keep it at `at` for runs to come, if that can be done."""
+def read_and_keep(path: Path, at: Path) -> Loaded:
+    """Return the catalog at `path`, and keep it at `at` for runs to come, if that can be done.
+
+    Then it is what they will have, brought back.
+    """
     reading = Reading(os.environ)
-    loaded = load(path, environ=reading.environ, read=reading.read)
+    loaded = load(path, environ=reading.environ, read=reading.read, needs_models=False)
     value = encode(loaded)
-    if value is not None:
-        keep(at, reading, value)
-    return loaded
+    if value is None:
+        return loaded
+    keep(at, reading, value)
+    return decode(value)
 
 
-def pick(catalog: LoadedCatalog, names: Iterable[str]) -> list[Dataset]:
+def pick(catalog: LoadedCatalog, names: Iterable[str]) -> "list[Dataset]":
     """Return the named datasets in the order given, or all of them in the catalog's."""
     return choose(catalog.datasets, names, catalog.path)
 
 
 def entry_rows(path: Path, reading: Reading) -> list[Entry]:
     """Return what a list shows of the catalog at `path`, which is read through `reading`."""
-    catalog = load(path, environ=reading.environ, read=reading.read)
+    catalog = load(path, environ=reading.environ, read=reading.read, needs_models=False)
     return [_entry(dataset, catalog.root) for dataset in catalog.datasets.values()]
 
 
-def _entry(dataset: Dataset, root: Path) -> Entry:
+def _entry(dataset: "Dataset", root: Path) -> Entry:
     first, *more = dataset.sources
     return Entry(
         name=dataset.name,

@@ -117,6 +117,17 @@ RUNNING = {
 """What no run of `dcl sync` needs, once the catalog is known."""
 
 
+@pytest.mark.parametrize("argv", [["sync"], ["fetch", "one"], ["list"]], ids=" ".join)
+def test_a_plain_catalog_needs_no_models(project: Path, argv: list[str]) -> None:
+    """Sources, times and words about them are checked without pydantic, the first time too."""
+    (project / "catalog.yaml").write_text(
+        "as_of: latest\ndatasets:\n  one: raw/one.txt\n"
+        "  parts: {source: raw/parts/, owner: me, description: All parts}\n"
+    )
+
+    assert not _loaded(project, *argv) & {"cyclopts", "pydantic", "datacachalog.spec"}
+
+
 @pytest.mark.parametrize("argv", [["sync"], ["sync", "one", "--frozen", "-q"], ["fetch", "--all"]])
 def test_a_sync_of_what_did_not_change_reads_no_catalog(project: Path, argv: list[str]) -> None:
     """Neither parser, YAML nor models are loaded again; nor is what other commands need."""
