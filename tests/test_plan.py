@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datacachalog.cache.files import FileStat
 from datacachalog.cache.state import PlacedFile, PlacedFiles
@@ -251,3 +253,47 @@ def test_a_plan_counts_what_must_come() -> None:
 
     assert todo.download_bytes == 7
     assert [step.object.relpath for step in todo.downloads] == ["a", "c"]
+
+
+NOWS = [
+    {},
+    {"etag": "e2"},
+    {"etag": None},
+    {"size": 4},
+    {"version_id": "v1"},
+    {"version_id": "v2", "etag": "e2"},
+    {"version_id": "null"},
+    {"uri": "s3://lake/y/other"},
+]
+PATHS = "abcdef"
+
+
+@given(
+    now=st.dictionaries(st.sampled_from(PATHS), st.sampled_from(NOWS)),
+    was=st.dictionaries(
+        st.sampled_from(PATHS), st.tuples(st.sampled_from(NOWS), st.sampled_from([None, "b3"]))
+    ),
+    missing=st.sets(st.sampled_from(PATHS)),
+    edited=st.sets(st.sampled_from(PATHS)),
+)
+def test_each_file_of_many_gets_the_step_that_it_would_get_alone(
+    now: dict[str, dict[str, object]],
+    was: dict[str, tuple[dict[str, object], str | None]],
+    missing: set[str],
+    edited: set[str],
+) -> None:
+    """Whatever the others are: columns that are compared as a whole decide for none of them."""
+    wanted = {path: obj(path, **options) for path, options in now.items()}
+    rows = {path: row(obj(path, **options), b3) for path, (options, b3) in was.items()}
+    stats = {path: stat(placed.object) for path, placed in rows.items() if path not in missing}
+    stats |= {path: replace(stats[path], mtime_ns=7) for path in edited & stats.keys()}
+
+    def plan_for(paths: str) -> list[object]:
+        some = [wanted[path] for path in sorted(paths) if path in wanted]
+        placed = [rows[path] for path in sorted(paths) if path in rows]
+        found = steps(planned(some, placed, Disk(stats)))
+        return [step.object if isinstance(step, Hit) else step for step in found]
+
+    together, alone = plan_for(PATHS), [step for path in PATHS for step in plan_for(path)]
+
+    assert sorted(map(repr, together)) == sorted(map(repr, alone))

@@ -234,3 +234,31 @@ def test_the_servers_clock() -> None:
 
         assert f"{now:%a, %d %b %Y %H:%M}" == DATE[:22]
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("spelled", "etags"),
+    [
+        pytest.param(["&quot;a&quot;", "&quot;b-2&quot;"], ["a", "b-2"], id="escaped quotes"),
+        pytest.param(['"a"', '"b-2"'], ["a", "b-2"], id="plain quotes"),
+        pytest.param(["a", "b-2"], ["a", "b-2"], id="no quotes"),
+        pytest.param(["&quot;a&quot;", '"b"', "c"], ["a", "b", "c"], id="each its own"),
+        pytest.param(["&quot;a&quot;", "&quot;&quot;"], ["a", None], id="an empty one"),
+        pytest.param(["&quot;a&quot;", "b", "&quot;c&quot;"], ["a", "b", "c"], id="one without"),
+        pytest.param(['"a"b"', '"c"'], ['a"b', "c"], id="a quote within"),
+    ],
+)
+def test_etags_have_no_quotes_however_they_are_spelled(
+    spelled: list[str], etags: list[str | None]
+) -> None:
+    """What is told of a whole page at once holds for each of its entries."""
+    entries = "".join(
+        f"<Contents><Key>{i}</Key><LastModified>2024-07-01T12:00:00.000Z</LastModified>"
+        f"<ETag>{etag}</ETag><Size>1</Size></Contents>"
+        for i, etag in enumerate(spelled)
+    )
+    page = Reply(200, f"<ListBucketResult>{entries}</ListBucketResult>".encode())
+    with scripted(lambda request: page) as server:
+        found = list(server.storage().scan("s3://bucket/**"))
+
+    assert [obj.etag for obj in found] == etags
