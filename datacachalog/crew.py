@@ -60,12 +60,12 @@ def start() -> Process:
     )
 
 
-def work(haul: Haul, width: int, *, start: Callable[[], Process] = start) -> None:
-    """Let workers, one at a time, carry a share of `haul` until nothing is left to begin.
+def work(haul: Haul, share: Callable[[], int], *, start: Callable[[], Process] = start) -> None:
+    """Let workers, one at a time, carry a part of `haul` until nothing is left to begin.
 
-    `width` is how many requests a worker may have under way.
+    `share` tells how many requests a worker may have under way.
     """
-    while haul.is_waiting and _work_a_shift(haul, width, start):
+    while haul.is_waiting and _work_a_shift(haul, share(), start):
         pass
 
 
@@ -93,7 +93,7 @@ def _work_a_shift(haul: Haul, width: int, start: Callable[[], Process]) -> bool:
         _end(process)
         process.stdout.close()
         for obj in out.values():
-            haul.handed_back(obj)
+            haul.give_back(obj)
 
 
 def _share(haul: Haul, out: dict[int, RemoteObject], sink: IO[bytes], source: IO[bytes]) -> None:
@@ -114,7 +114,7 @@ def _share(haul: Haul, out: dict[int, RemoteObject], sink: IO[bytes], source: IO
         for number, blake3 in answers:
             obj = out.pop(number)
             if blake3 is None:
-                haul.handed_back(obj)
+                haul.give_back(obj)
             else:
                 haul.note(obj, blake3)
 

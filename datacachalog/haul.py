@@ -26,6 +26,9 @@ from datacachalog.storage.protocol import Request, Storage
 LANES = min(4, os.cpu_count() or 1)
 """Threads that carry large objects: receiving, hashing and writing leave Python's lock free."""
 
+_HOPELESS = 16
+"""So many more parcels that went wrong than right are no accident."""
+
 STREAMS = 4
 """While more large objects than this are to come, each is one stream."""
 
@@ -35,7 +38,9 @@ class Haul:
     """What the parcels of one dataset share, and those that wait to be carried.
 
     `arrived(obj, fingerprint, blake3)` and `handed_back(obj)` are called by whoever carried
-    the object; `is_over` tells that no more need to be begun.
+    the object; `is_over` tells that no more need to be begun. Where more goes wrong than right,
+    nothing more is begun, and all that waits is handed back: asking twice for each would help
+    nobody.
     """
 
     dataset: str
@@ -48,10 +53,16 @@ class Haul:
     handed_back: Callable[[RemoteObject], None]
     is_over: Callable[[], bool]
     waiting: deque[RemoteObject] = field(default_factory=deque)
+    _excess: int = 0
+    _mutex: threading.Lock = field(default_factory=threading.Lock)
 
-    def carry(self, width: int) -> None:
-        """Bring what waits into the store, in this thread, or hand it back."""
-        Lane(self._next, most=width, check=self.run.cancel.check).run()
+    def carry(self, share: Callable[[], int]) -> None:
+        """Bring what waits into the store, in this thread, or hand it back.
+
+        `share` tells how many requests may be under way.
+        """
+        check = self.run.cancel.check
+        Lane(self._next, most=self.run.width, allowed=share, check=check).run()
 
     @property
     def is_waiting(self) -> bool:
@@ -66,9 +77,24 @@ class Haul:
                 taken.append(self.waiting.popleft())
         return taken
 
+    def store_away(self, obj: RemoteObject, fingerprint: str, blake3: str) -> None:
+        """Note that an object is in the store."""
+        with self._mutex:
+            self._excess -= 1
+        self.arrived(obj, fingerprint, blake3)
+
+    def give_back(self, obj: RemoteObject) -> None:
+        """Hand an object back that did not come; all that waits, if that is the rule by now."""
+        with self._mutex:
+            self._excess += 1
+            is_hopeless = self._excess >= _HOPELESS
+        self.handed_back(obj)
+        while is_hopeless and (taken := self.take(1)):
+            self.handed_back(taken[0])
+
     def note(self, obj: RemoteObject, blake3: str) -> None:
         """Note that another process has brought an object into the store."""
-        self.arrived(obj, obj.fingerprint(self.endpoint), blake3)
+        self.store_away(obj, obj.fingerprint(self.endpoint), blake3)
         self.run.report(events.TransferStarted(self.dataset, obj))
         self.run.report(events.Transferred(self.dataset, obj, obj.size))
         self.run.report(events.TransferFinished(self.dataset, obj))
@@ -102,10 +128,13 @@ class Convoy:
         self._orders: deque[SpanOrder] = deque()
         self.lanes = min(LANES, run.width)
 
-    def carry(self) -> None:
-        """Carry ranges until there are no more; for as many threads as there are `lanes`."""
-        most = max(1, self._run.width // self.lanes)
-        Lane(self._next, most=most, first=1, check=self._run.cancel.check).run()
+    def carry(self, share: Callable[[], int]) -> None:
+        """Carry ranges until there are no more; for as many threads as there are `lanes`.
+
+        `share` tells how many requests each may have under way.
+        """
+        check = self._run.cancel.check
+        Lane(self._next, most=self._run.width, allowed=share, first=1, check=check).run()
 
     def _next(self, *, may_wait: bool) -> SpanOrder | None:  # noqa: ARG002 - all are known
         with self._mutex:
@@ -161,7 +190,7 @@ class Parcel:
             raise IntegrityError(f"'{obj.uri}' has {obj.size} bytes, but {found.size} were stored")
         haul.store.adopt(temp, self._fingerprint)
         haul.run.temps.discard(temp)
-        haul.arrived(obj, self._fingerprint, self._hashes.blake3)
+        haul.store_away(obj, self._fingerprint, self._hashes.blake3)
         self._report(events.TransferFinished(haul.dataset, obj))
 
     def fail(self, error: BaseException) -> None:
@@ -175,7 +204,7 @@ class Parcel:
         if self._taken:
             self._report(events.Transferred(self._haul.dataset, self._object, -self._taken))
         if isinstance(error, Exception):
-            self._haul.handed_back(self._object)
+            self._haul.give_back(self._object)
 
     def _open(self) -> None:
         haul = self._haul

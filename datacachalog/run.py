@@ -3,7 +3,9 @@
 Made by `catalog` for each call, handed down to whatever moves bytes.
 """
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -20,7 +22,7 @@ class Run:
     """What all transfers of one run share: the pools, the valve, the flag and the ear.
 
     `walkers` walk datasets, `pool` moves their bytes; the one waits for the other. `width` is
-    how many requests a lane may have under way.
+    how many requests all lanes together may have under way.
     """
 
     pool: Pool
@@ -32,6 +34,19 @@ class Run:
     temps: set[str] = field(default_factory=set)
     clocks: dict[str, datetime] = field(default_factory=dict)
     at_interrupt: list[Callable[[], None]] = field(default_factory=list)
+    _carriers: int = 0
+    _mutex: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def carrying(self, carriers: int) -> Iterator[Callable[[], int]]:
+        """Count so many lanes more in the block; give what tells each its share of the width."""
+        with self._mutex:
+            self._carriers += carriers
+        try:
+            yield lambda: max(1, self.width // max(1, self._carriers))
+        finally:
+            with self._mutex:
+                self._carriers -= carriers
 
     def now(self, storage: Storage) -> datetime:
         """Return the storage's clock, read once: durations mean one instant in all of the run."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 DEFAULT_JOBS = 16
-"""Transfers at once: enough to hide 30 ms of latency, few enough for two cores."""
+"""Threads of a pool: enough to hide some latency, few enough for two cores."""
 
 MAX_JOBS = 256
 

@@ -62,6 +62,10 @@ class Result:
     dropped: int
 
 
+Carrier = Callable[[Callable[[], int]], None]
+"""Carries in the thread that calls it; is given what tells how many requests it may make."""
+
+
 class Demand(Protocol):
     """What the catalog or a lock demands of an object's bytes."""
 
@@ -124,28 +128,38 @@ class Transfer:
     def fetch(self) -> None:
         """Bring every object of the plan's links and downloads into the store, verified."""
         batch = Batch(self.run.cancel)
+        carriers, others = self._carriers(batch)
         tasks: list[Callable[[], None]]
         tasks = [partial(self._vouch, link.object) for link in self.plan.links]
-        # Large ones first: the last to finish then are small.
-        by_size = sorted((step.object for step in self.plan.downloads), key=lambda o: -o.size)
-        small = [obj for obj in by_size if not is_large(obj)]
-        large = by_size[: len(by_size) - len(small)]
-        if self._has_lanes_to(by_size[:1]):
-            if large:
-                convoy = self._convoy(large, batch)
-                tasks += [convoy.carry] * convoy.lanes
-                large = []
-            if len(small) >= _MANY:
-                tasks += self._carriers(self._haul(small, batch))
-                small = []
-        tasks += [partial(self._begin, obj, batch) for obj in (*large, *small)]
         try:
-            self.run.pool.start(tasks, batch).wait()
+            with self.run.carrying(len(carriers)) as share:
+                tasks += [partial(carry, share) for carry in carriers]
+                tasks += [partial(self._begin, obj, batch) for obj in others]
+                self.run.pool.start(tasks, batch).wait()
             for obj in self._busy:
                 self._wait_for(obj)
         finally:
             for arrival in self._large:
                 arrival.give_up()
+
+    def _carriers(self, batch: Batch) -> tuple[list[Carrier], Sequence[RemoteObject]]:
+        """Return what carries the downloads, and those that are better asked for one by one."""
+        # Large ones first: the last to finish then are small.
+        objects = sorted((step.object for step in self.plan.downloads), key=lambda o: -o.size)
+        if not self._has_lanes_to(objects[:1]):
+            return [], objects
+        small = [obj for obj in objects if not is_large(obj)]
+        large = objects[: len(objects) - len(small)]
+        carriers: list[Carrier] = []
+        if large:
+            convoy = self._convoy(large, batch)
+            carriers += [convoy.carry] * convoy.lanes
+        if len(small) >= _MANY:
+            haul = self._haul(small, batch)
+            workers = crew.size(len(small), self.run.width)
+            carriers += [haul.carry, *[partial(crew.work, haul)] * workers]
+            small = []
+        return carriers, small
 
     def _has_lanes_to(self, objects: Sequence[RemoteObject]) -> bool:
         try:
@@ -154,12 +168,6 @@ class Transfer:
             )
         except DatacachalogError:
             return False  # reading it will say why
-
-    def _carriers(self, haul: Haul) -> list[Callable[[], None]]:
-        """Return what carries a haul: a lane here, and workers where there is much to do."""
-        workers = crew.size(len(haul.waiting), self.run.width)
-        width = self.run.width // (workers + 1)
-        return [partial(haul.carry, width), *[partial(crew.work, haul, width)] * workers]
 
     def _haul(self, objects: Sequence[RemoteObject], batch: Batch) -> Haul:
         return Haul(

@@ -24,6 +24,11 @@ from tests.conftest import TestS3
 WIDTH = 8
 
 
+def width() -> int:
+    """Tell a carrier how many requests it may make."""
+    return WIDTH
+
+
 class Carried:
     """A haul of everything in a new bucket, and what became of it."""
 
@@ -80,7 +85,7 @@ def test_a_worker_brings_everything(carried: Callable[[int], Carried]) -> None:
     """What a worker brings is stored, hashed, and reported as if it had come here."""
     some = carried(150)
 
-    crew.work(some.haul, WIDTH)
+    crew.work(some.haul, width)
 
     assert some.hashes == {key: blake3(body).hexdigest() for key, body in some.bodies.items()}
     assert [some.stored(obj) for obj in some.objects] == [
@@ -95,10 +100,10 @@ def test_a_worker_brings_everything(carried: Callable[[int], Carried]) -> None:
 def test_a_lane_and_a_worker_share(carried: Callable[[int], Carried]) -> None:
     """Each object is carried once, whoever takes it."""
     some = carried(150)
-    thread = threading.Thread(target=crew.work, args=(some.haul, WIDTH))
+    thread = threading.Thread(target=crew.work, args=(some.haul, width))
 
     thread.start()
-    some.haul.carry(WIDTH)
+    some.haul.carry(width)
     thread.join()
 
     assert some.hashes == {key: blake3(body).hexdigest() for key, body in some.bodies.items()}
@@ -112,7 +117,7 @@ def test_what_is_not_right_is_handed_back(carried: Callable[[int], Carried]) -> 
     some.bucket.put("003", b"another")
     some.demanded["005"] = [Checksum("md5", "0" * 32)]
 
-    crew.work(some.haul, WIDTH)
+    crew.work(some.haul, width)
 
     assert sorted(some.handed_back) == ["003", "005"]
     assert len(some.hashes) == 18
@@ -134,7 +139,7 @@ def test_a_worker_that_dies_loses_nothing(carried: Callable[[int], Carried]) -> 
 
     some.haul.arrived = note
 
-    crew.work(some.haul, WIDTH, start=start)
+    crew.work(some.haul, width, start=start)
 
     waiting = [obj.relpath for obj in some.haul.waiting]
     assert sorted([*some.hashes, *some.handed_back, *waiting]) == sorted(some.bodies)
@@ -157,7 +162,7 @@ def test_a_worker_that_is_none(source: str, carried: Callable[[int], Carried]) -
             bufsize=0,
         )
 
-    crew.work(some.haul, WIDTH, start=start)
+    crew.work(some.haul, width, start=start)
 
     assert not some.hashes
     assert len(some.handed_back) + len(some.haul.waiting) == 100
@@ -170,7 +175,7 @@ def test_no_worker_to_be_had(carried: Callable[[int], Carried]) -> None:
     def start() -> crew.Process:
         raise OSError("no more processes")
 
-    crew.work(some.haul, WIDTH, start=start)
+    crew.work(some.haul, width, start=start)
 
     assert len(some.haul.waiting) == 3
 
@@ -187,7 +192,7 @@ def test_an_interrupted_run_ends_its_workers(carried: Callable[[int], Carried]) 
     some.haul.arrived = lambda *_: some.cancel.set()
 
     with pytest.raises(Cancelled):
-        crew.work(some.haul, WIDTH, start=start)
+        crew.work(some.haul, width, start=start)
     assert started[0].returncode is not None
     assert some.temporary == []
 

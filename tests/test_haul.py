@@ -246,6 +246,17 @@ def test_a_refusal_is_said_as_ever(project: Project) -> None:
     assert project.files("all") == {}
 
 
+def test_a_haul_gives_up_where_all_goes_wrong(project: Project) -> None:
+    """Hundreds of refusals are not collected before the first is told."""
+    shelf = shelf_of(300)
+    shelf.odd = {key: [lambda _: Reply(403, error("AccessDenied"))] * 2 for key in shelf.objects}
+    with team(project, shelf) as here:
+        with pytest.raises(AccessDeniedError):
+            here.catalog().sync(jobs=1)
+
+        assert len(here.asked()) < 40
+
+
 def test_a_wrong_checksum_names_the_object(project: Project) -> None:
     """Both checksums, and the object they belong to."""
     shelf = shelf_of(20)
@@ -438,7 +449,7 @@ def test_ctrl_c_leaves_no_temporary_file(tmp_path: Path) -> None:
         )
         haul = haul_of(S3Storage(settings), 20, tmp_path, report, cancel)
         with pytest.raises(Cancelled):
-            haul.carry(4)
+            haul.carry(lambda: 4)
 
         assert list((tmp_path / "v1" / "tmp").iterdir()) == []
         assert haul.run.temps == set()

@@ -14,7 +14,7 @@ from datacachalog.cli import commands
 from datacachalog.cli.commands import Option
 from datacachalog.cli.entries import complete_names
 from datacachalog.cli.streams import Terminal
-from datacachalog.settings import DEFAULT_JOBS, MAX_JOBS
+from datacachalog.settings import MAX_JOBS
 
 _GLOBAL = Group("Options of every command", sort_key=9)
 
@@ -78,7 +78,7 @@ Jobs = Annotated[
         name=("--jobs", "-j"),
         metavar="N",
         env_var="DCL_JOBS",
-        help=f"Transfers at once, 1 to {MAX_JOBS}; {DEFAULT_JOBS} if left out",
+        help=f"Requests at once, 1 to {MAX_JOBS}; as many as pay if left out",
         validator=Number(gte=1, lte=MAX_JOBS),
     ),
 ]

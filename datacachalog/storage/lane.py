@@ -135,8 +135,8 @@ class _Connection:
 class Lane:
     """Carries out orders until there are no more, in the thread that calls `run`.
 
-    `first` at a time to begin with, and at most `most`. `check` is called often, and raises to
-    end all.
+    `first` at a time to begin with, and at most `most`, or what `allowed` says at the moment,
+    where that is less. `check` is called often, and raises to end all.
     """
 
     def __init__(
@@ -146,12 +146,14 @@ class Lane:
         most: int,
         check: Callable[[], None],
         first: int = FIRST,
+        allowed: Callable[[], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._feed = feed
         self._check = check
         self._clock = clock
         self._width = Width(most, first, clock=clock)
+        self._allowed = allowed
         self._turn = 0
         self._selector = selectors.DefaultSelector()
         self._bytes = bytearray(BUFFER)
@@ -186,13 +188,19 @@ class Lane:
 
     def _fill(self) -> bool:
         """Start orders up to the width; return whether anything is under way."""
-        while len(self._busy) < self._width.now:
+        while self._has_room():
             self._check()
             order = self._next()
             if order is None:
                 break
             self._start(order, None)
         return bool(self._busy)
+
+    def _has_room(self) -> bool:
+        under_way = len(self._busy)
+        return under_way < self._width.now and (
+            self._allowed is None or under_way < self._allowed()
+        )
 
     def _next(self) -> Order | None:
         return self._again.pop() if self._again else self._feed(may_wait=not self._busy)
@@ -363,7 +371,7 @@ class Lane:
         if connection.is_last:
             self._leave(connection)
             return
-        following = self._next() if len(self._busy) < self._width.now else None
+        following = self._next() if self._has_room() else None
         if following is None:
             self._rest(connection)
         else:

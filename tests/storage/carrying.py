@@ -1,5 +1,6 @@
 """Lanes under test: orders that keep what comes, and the server, site and clock around them."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -98,11 +99,12 @@ def carry(
     most: int = 64,
     first: int = 16,
     check: Callable[[], None] = keep_on,
-    clock: Callable[[], float] | None = None,
+    allowed: Callable[[], int] | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Lane:
     """Carry items in a lane that is over now."""
-    options = {} if clock is None else {"clock": clock}
-    lane = Lane(Line(list(items)), most=most, first=first, check=check, **options)
+    line = Line(list(items))
+    lane = Lane(line, most=most, first=first, allowed=allowed, check=check, clock=clock)
     lane.run()
     return lane
 

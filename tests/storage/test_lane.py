@@ -201,6 +201,17 @@ def hanging_up_after(answers: int) -> Play:
     return play
 
 
+def test_a_lane_keeps_to_its_share() -> None:
+    """No more connections are opened than the run allows the lane now."""
+    with answering(serving({"/": answer(b"hello")})) as server:
+        site = site_of(server)
+        items = [Item(site, "/", 5) for _ in range(30)]
+        carry(items, most=16, allowed=lambda: 3)
+
+        assert [item.error for item in items] == [None] * 30
+        assert server.accepted == 3
+
+
 @pytest.mark.parametrize("width", [1, 4])
 def test_a_connection_that_was_used_may_be_hung_up(width: int) -> None:
     """The order is sent again on another, and nobody notices."""
