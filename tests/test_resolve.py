@@ -1,6 +1,6 @@
 """What a dataset and its pin mean: one answer, from the source or from what is known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from datacachalog.model import (
     Latest,
     Origin,
     Pin,
+    RemoteObject,
     Resolution,
     VersionId,
 )
@@ -187,6 +188,21 @@ def test_sources_that_overlap_give_each_object_once(storage: MemoryStorage) -> N
     dataset = Dataset(name="all", source=[f"{LAKE}/orders/*", f"{LAKE}/orders/a"])
 
     assert sizes(ask(storage, dataset)) == {"a": 3, "c": 4}
+
+
+def test_a_key_that_is_listed_twice_is_one_object() -> None:
+    """Some servers repeat where one page ends and the next begins."""
+
+    class Repeating(MemoryStorage):
+        def scan(self, uri: str) -> Iterator[RemoteObject]:
+            for obj in super().scan(uri):
+                yield from (obj, obj)
+
+    storage = Repeating()
+    storage.put(f"{LAKE}/orders/a", b"111")
+    storage.put(f"{LAKE}/orders/c", b"2222")
+
+    assert sizes(ask(storage, Dataset(name="all", source=f"{LAKE}/orders/*"))) == {"a": 3, "c": 4}
 
 
 def test_one_duration_is_one_instant_for_all_sources(storage: MemoryStorage) -> None:
