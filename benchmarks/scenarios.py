@@ -464,6 +464,21 @@ def start(bench: Bench) -> Iterator[Contest]:
     ]
     for row in rows:
         yield _start(project, base, *row)
+    yield from _start_of_a_sync(bench)
+
+
+def _start_of_a_sync(bench: Bench) -> Iterator[Contest]:
+    """Measure what a sync takes that has one object to look at: the first plan, and a no-op."""
+    bucket = bench.lake.listed(1)
+    datasets = {"all": {"source": f"s3://{bucket.name}/part/0000/0000000.bin"}}
+    synced = bench.project(datasets, bench.servers.plain)
+    measure(synced.kept("sync", expect=bucket))
+    first = Entry(
+        OURS, lambda: bench.project(datasets, bench.servers.plain).run("sync", "--dry-run")
+    )
+    again = Entry(OURS, lambda: synced.kept("sync"))
+    yield Contest("start: a project's first sync --dry-run, one object", [first], [], rounds=5)
+    yield Contest("start: sync of one object, no-op", [again], [], rounds=5)
 
 
 def _start(
