@@ -29,6 +29,9 @@ LANES = min(4, os.cpu_count() or 1)
 _HOPELESS = 16
 """So many more parcels that went wrong than right are no accident."""
 
+_FIRST = 2
+"""Requests that a lane for large objects begins with: writers of one file hinder each other."""
+
 STREAMS = 4
 """While more large objects than this are to come, each is one stream."""
 
@@ -134,7 +137,7 @@ class Convoy:
         `share` tells how many requests each may have under way.
         """
         check = self._run.cancel.check
-        Lane(self._next, most=self._run.width, allowed=share, first=1, check=check).run()
+        Lane(self._next, most=self._run.width, allowed=share, first=_FIRST, check=check).run()
 
     def _next(self, *, may_wait: bool) -> SpanOrder | None:  # noqa: ARG002 - all are known
         with self._mutex:

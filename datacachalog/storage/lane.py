@@ -72,11 +72,13 @@ class Width:
 
     By Little's law few suffice next to the server and hundreds are needed far from it; no
     setting could fit both. What a request brings is counted as one, and one more for each
-    `BUFFER` of its bytes, so that ranges and small objects have one measure.
+    `BUFFER` of its bytes, so that ranges and small objects have one measure. It is measured
+    over as many answers as are under way, or over half a second of longer ones.
     """
 
     _CLEARLY = 1.2
     _PATIENCE = 3
+    _SECONDS = 0.5
 
     def __init__(
         self, most: int, first: int, *, clock: Callable[[], float] = time.monotonic
@@ -90,14 +92,15 @@ class Width:
         self._brought = 0.0
         self._answers = 0
 
-    def note(self, length: int) -> None:
-        """Note an answer of `length` bytes; widen if the last step up has paid."""
-        self._brought += 1 + length / BUFFER
-        self._answers += 1
-        if self._answers < self.now:
-            return
+    def note(self, count: int, *, is_end: bool) -> None:
+        """Note that `count` bytes of an answer came; widen if the last step up has paid."""
+        self._brought += is_end + count / BUFFER
+        self._answers += is_end
         time_now = self._clock()
-        rate = self._brought / max(1e-6, time_now - self._begun)
+        seconds = time_now - self._begun
+        if self._answers < self.now and seconds < self._SECONDS:
+            return
+        rate = self._brought / max(1e-6, seconds)
         self._begun, self._brought, self._answers = time_now, 0.0, 0
         if rate > self._best * self._CLEARLY and self._in_vain < self._PATIENCE:
             self._best = rate
@@ -353,6 +356,7 @@ class Lane:
             raise UnexpectedAnswerError("more bytes than announced")
         if body:
             order.take(body)
+        self._width.note(len(body), is_end=not connection.left)
         if connection.left:
             return
         connection.was_used = True
@@ -363,7 +367,6 @@ class Lane:
             connection.order = None
             order.fail(exc)
         self._busy.discard(connection)
-        self._width.note(order.length)
 
     def _follow(self, connection: _Connection) -> None:
         """Give a connection whose order is complete the next one."""

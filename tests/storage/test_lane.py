@@ -778,7 +778,7 @@ class Bench:
         answers = self.width.now
         self.now += answers / rate
         for _ in range(answers):
-            self.width.note(0)
+            self.width.note(0, is_end=True)
         return self.width.now
 
 
@@ -814,9 +814,22 @@ def test_large_answers_count_for_more() -> None:
     bench.window(100)
     for _ in range(32):
         bench.now += 1 / 50
-        bench.width.note(4 * BUFFER)
+        bench.width.note(4 * BUFFER, is_end=True)
 
     assert bench.width.now == 64
+
+
+def test_long_bodies_are_measured_on_the_way() -> None:
+    """What takes minutes to end does not take minutes to be widened."""
+    bench = Bench(first=1)
+    widths = []
+    for rate in (10, 20, 40):
+        for _ in range(rate):
+            bench.now += 0.51 / rate
+            bench.width.note(BUFFER, is_end=False)
+        widths.append(bench.width.now)
+
+    assert widths == [2, 4, 8]
 
 
 @given(
@@ -840,6 +853,6 @@ def test_its_bounds(most: int, first: int, steps: list[tuple[int, float] | str])
             bench.width.narrow()
         else:
             bench.now += step[1]
-            bench.width.note(step[0])
+            bench.width.note(step[0], is_end=step[1] < 50)
 
         assert 1 <= bench.width.now <= limit
