@@ -27,6 +27,7 @@ from datacachalog.errors import (
     StorageError,
     VersioningNotSupportedError,
 )
+from datacachalog.garbage import collection_paused
 from datacachalog.history import Snapshot
 from datacachalog.model import (
     Ago,
@@ -240,7 +241,11 @@ class _Sight:
                 return _Found(self._scan(source))
 
     def _scan(self, source: str) -> list[RemoteObject]:
-        return self.retry(lambda: list(self.storage.scan(source)))
+        def scan() -> list[RemoteObject]:
+            with collection_paused():
+                return list(self.storage.scan(source))
+
+        return self.retry(scan)
 
     def _pick(self, source: str, at: datetime | None) -> tuple[list[RemoteObject], Snapshot]:
         """Return what was current at `at`, and what the history was like on the way."""
@@ -249,7 +254,8 @@ class _Sight:
             snapshot = Snapshot(at)
             history = self.storage.versions(source)
             wanted = (entry for entry in history if not self.is_excluded(entry.relpath))
-            return list(snapshot.pick(wanted)), snapshot
+            with collection_paused():
+                return list(snapshot.pick(wanted)), snapshot
 
         return self.retry(pick)
 
