@@ -81,7 +81,7 @@ IMPORT_BY_NAME = {
     FACE,
     "__main__",
     "catalog",
-    "cli.bringing",
+    "cli.reopening",
     "cli.entries",
     "cli.listing",
     "cli.words",

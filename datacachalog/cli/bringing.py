@@ -3,25 +3,21 @@
 Loads no parser: `fetching` has their options.
 """
 
-import os
-from importlib import import_module
 from typing import NamedTuple
 
-from datacachalog import kept, snapshot
-from datacachalog.catalog import Catalog, assemble
+from datacachalog.catalog import Catalog
 from datacachalog.cli import exits
 from datacachalog.cli.entries import shown_path
 from datacachalog.cli.modes import lock_mode
 from datacachalog.cli.plans import show_plans
 from datacachalog.cli.progress import watch
 from datacachalog.cli.records import paths_document, report_document
+from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.sentences import tell_lock, tell_run
 from datacachalog.cli.streams import Terminal
 from datacachalog.cli.visible import plural
 from datacachalog.cli.words import UsageError
-from datacachalog.discovery import find_catalog
 from datacachalog.outcome import SyncReport
-from datacachalog.settings import cache_dir
 
 _FEW = 8
 """Folders told after a sync as of another time, unless `--verbose`."""
@@ -72,7 +68,7 @@ def fetch_plainly(names: tuple[str, ...], flags: frozenset[str], terminal: Termi
 
 def sync(asked: Asked, terminal: Terminal) -> int:
     """Bring datasets up to date and say what was done."""
-    catalog = _open(asked)
+    catalog = open_catalog(asked.catalog, lock_mode=asked.mode)
     result = _bring(catalog, asked, terminal)
     if asked.dry_run:
         return _show_dry_run(result, terminal, json=asked.json)
@@ -89,7 +85,7 @@ def fetch(asked: Asked, terminal: Terminal) -> int:
         raise UsageError(
             "`dcl fetch` needs the names of datasets, or `--all`", hint="see `dcl list`"
         )
-    catalog = _open(asked)
+    catalog = open_catalog(asked.catalog, lock_mode=asked.mode)
     result = _bring(catalog, asked, terminal)
     if asked.dry_run:
         return _show_dry_run(result, terminal, json=asked.json)
@@ -102,18 +98,6 @@ def fetch(asked: Asked, terminal: Terminal) -> int:
             for path in found:
                 terminal.out.path(path)
     return _close(result, catalog.lock_file.name, terminal)
-
-
-def _open(asked: Asked) -> Catalog:
-    """Return the catalog; one that did not change since the last run is not read again."""
-    path = find_catalog(asked.catalog, environ=os.environ)
-    at = snapshot.place(cache_dir(None, os.environ), path, "catalog")
-    value = snapshot.recall(at, os.environ)
-    if value is not None:
-        return assemble(kept.decode(value), lock_mode=asked.mode)
-    # By name, as it brings along all that a second run does without.
-    opening = import_module("datacachalog.cli.opening")
-    return assemble(opening.read_and_keep(path, at), lock_mode=asked.mode)
 
 
 def _bring(catalog: Catalog, asked: Asked, terminal: Terminal) -> SyncReport:

@@ -27,6 +27,7 @@ from datacachalog.cli.options import (
 )
 from datacachalog.cli.progress import watch
 from datacachalog.cli.records import status_document, verification_document
+from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.showing import shown_path, shown_source
 from datacachalog.cli.states import changes, show_states
 from datacachalog.cli.streams import Terminal
@@ -66,7 +67,7 @@ def status(
     Changes nothing. Says for each dataset whether it is up to date, and what a sync would do.
     """
     mode = lock_mode(locked=locked, frozen=frozen, no_lock=no_lock)
-    catalog = load_catalog(options.catalog, lock_mode=mode)
+    catalog = open_catalog(options.catalog, lock_mode=mode)
     wanted = tuple(dict.fromkeys(names))
     with watch(terminal, len(wanted or catalog.datasets)) as report:
         states = catalog.status(
@@ -170,7 +171,7 @@ def verify(
     Compares every byte on disk with what was put there, and exits with 3 if any differs.
     Asks no network.
     """
-    catalog = load_catalog(options.catalog)
+    catalog = open_catalog(options.catalog)
     wanted = tuple(dict.fromkeys(names))
     with watch(terminal, len(wanted or catalog.datasets)) as report:
         verdicts = catalog.verify(*wanted, jobs=jobs, report=report)

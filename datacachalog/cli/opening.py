@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from datacachalog import uri
 from datacachalog.cli.entries import Entry, choose
-from datacachalog.cli.entries import complete_names as complete_names
 from datacachalog.discovery import find_catalog
 from datacachalog.kept import Loaded, decode, encode
 from datacachalog.loader import LoadedCatalog, load

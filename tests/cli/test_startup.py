@@ -139,6 +139,17 @@ def test_a_sync_of_what_did_not_change_reads_no_catalog(project: Path, argv: lis
     )
 
 
+@pytest.mark.parametrize(
+    "argv", [["lock"], ["lock", "--check"], ["path", "one"], ["diff"]], ids=" ".join
+)
+def test_commands_on_datasets_read_no_catalog_again(project: Path, argv: list[str]) -> None:
+    """They need their parser, and neither YAML nor the models."""
+    _loaded(project, "sync")
+    _loaded(project, "lock")
+
+    assert not _loaded(project, *argv) & {"pydantic", "yaml", "rich", "datacachalog.loader"}
+
+
 def test_plain_keys_load_no_cloud(
     s3: TestS3, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
