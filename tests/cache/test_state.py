@@ -70,6 +70,21 @@ def test_what_is_written_is_read(
     assert list(read.files) == sorted(found, key=lambda row: row.object.relpath)
 
 
+def test_many_files_are_written_and_read_like_few(folder: StateFolder) -> None:
+    """Also where a column lacks values, or texts need escapes, here and there."""
+    few = (4095, 4096, 9000)
+    rows = [
+        placed(f"{i:05}{'é' if i in few else ''}", etag='"\\\n' if i in few else "e1")
+        for i in range(9001)
+    ]
+    rows[4097] = replace(rows[4097], blake3=None)
+    folder.write("orders", state(*rows))
+    read = folder.read("orders")
+
+    assert read is not None
+    assert list(read.files) == rows
+
+
 def test_a_row_is_found_by_its_path() -> None:
     """Or None, where nothing was placed."""
     found = PlacedFiles.of([placed("b"), placed("a")])
