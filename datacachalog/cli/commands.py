@@ -91,7 +91,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("show", f"{_HERE}.checking:show", "Show all about one dataset", _CATALOG),
     Command("schema", f"{_HERE}.showing:schema", "Print the catalog's JSON schema", _CATALOG),
-    Command("status", f"{_HERE}.checking:status", "Compare what is here with the source", _CHECKS),
+    Command("status", f"{_HERE}.standing:status", "Compare what is here with the source", _CHECKS),
     Command("verify", f"{_HERE}.checking:verify", "Hash the files here once more", _CHECKS),
     Command(
         "doctor", f"{_HERE}.checking:doctor", "Say what is in effect, and what is wrong", _CHECKS

@@ -30,8 +30,8 @@ def list_datasets(
     code: int
     if status:
         # By name: what a status needs would double the time of a plain list.
-        checking = import_module("datacachalog.cli.checking")
-        code = checking.status(
+        standing = import_module("datacachalog.cli.standing")
+        code = standing.status(
             *names, offline=offline, json=json, options=options, terminal=terminal
         )
         return code

@@ -140,7 +140,7 @@ def test_a_sync_of_what_did_not_change_reads_no_catalog(project: Path, argv: lis
 
 
 @pytest.mark.parametrize(
-    "argv", [["lock"], ["lock", "--check"], ["path", "one"], ["diff"]], ids=" ".join
+    "argv", [["lock"], ["lock", "--check"], ["path", "one"], ["diff"], ["status"]], ids=" ".join
 )
 def test_commands_on_datasets_read_no_catalog_again(project: Path, argv: list[str]) -> None:
     """They need their parser, and neither YAML nor the models."""
