@@ -157,9 +157,9 @@ class Questions(Protocol):
 def plan(resolution: Resolution, placed: PlacedFiles, ask: Questions) -> Plan:
     """Compare a resolution with what was placed and what lies on disk.
 
-    `placed` are the files of the last state. A file counts
-    as ours and untouched if the state has it with the size and mtime it has now. Rows
-    without a blake3 were invalidated: they are ours, but not what they should be.
+    `placed` are the files of the last state. A file counts as ours and untouched if the state
+    has it with the size and mtime it has now. Rows without a blake3 were invalidated: they
+    are ours, but not what they should be.
     """
     objects = resolution.objects
     rows = _rows_of([obj.relpath for obj in objects], placed)

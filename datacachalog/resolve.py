@@ -387,7 +387,7 @@ def _is_fresh(dataset: "Dataset", pin: Pin, previous: State, now: datetime) -> b
 
 def _from_state(state: State, pin: Pin) -> Resolution:
     return Resolution(
-        objects=tuple(placed.object for placed in state.files),
+        objects=tuple(state.files.objects()),
         pin=pin,
         endpoint=state.endpoint,
         checked=state.checked,

@@ -25,7 +25,7 @@ from typing import Any, TypeVar, overload
 from datacachalog.cache import files
 from datacachalog.cache.files import FileStat
 from datacachalog.errors import CacheError
-from datacachalog.model import EPOCH, MICROSECOND, RemoteObject
+from datacachalog.model import EPOCH, MICROSECOND, RemoteObject, objects_of
 
 FORMAT = 1
 
@@ -46,7 +46,7 @@ class PlacedFile:
 class Below(Sequence[str]):
     """A column of URIs that are `base` and the relpath, made where one is asked for.
 
-    Nearly always they are; held as texts of their own, they would be a fifth of the memory.
+    Nearly always they are; as texts of their own, they would be a fifth of a state's memory.
     """
 
     def __init__(self, base: str, relpath: Sequence[str]) -> None:
@@ -123,6 +123,17 @@ class PlacedFiles:
 
     def __iter__(self) -> Iterator[PlacedFile]:
         return (self.row(i) for i in range(len(self)))
+
+    def objects(self) -> list[RemoteObject]:
+        """Return the objects of all rows."""
+        return objects_of(
+            uri=self.uri,
+            relpath=self.relpath,
+            size=self.size,
+            modified=[EPOCH + us * MICROSECOND for us in self.modified_us],
+            etag=self.etag,
+            version_id=self.version_id,
+        )
 
     @cached_property
     def index(self) -> dict[str, int]:

@@ -68,6 +68,7 @@ def test_what_is_written_is_read(
     assert replace(read, files=written.files) == written
     assert columns(read.files) == columns(written.files)
     assert list(read.files) == sorted(found, key=lambda row: row.object.relpath)
+    assert read.files.objects() == [row.object for row in read.files]
 
 
 def test_many_files_are_written_and_read_like_few(folder: StateFolder) -> None:
