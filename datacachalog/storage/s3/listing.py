@@ -198,11 +198,11 @@ class _Page:
 
     def columns(self, *kinds: str) -> Columns:
         """Return the page's entries of `kinds`."""
-        columns = _columns(self._text, kinds)
-        if columns is None:
-            return Columns()
-        keys, modified, etags, sizes, version_ids = columns
         try:
+            columns = _columns(self._text, kinds)
+            if columns is None:
+                return Columns()
+            keys, modified, etags, sizes, version_ids = columns
             return Columns(
                 self._names(keys),
                 list(map(datetime.fromisoformat, modified)),
@@ -270,7 +270,9 @@ def _columns(text: str, kinds: tuple[str, ...]) -> list[Sequence[str]] | None:
             if len(found) == count:
                 return _reordered(found, [layout.names for layout in layouts])
     fields = (dict(_FIELD.findall(body)) for _, body in _each(*kinds).findall(text))
-    rows = ([each.get(name, "") for name in _FIELDS] for each in fields)
+    rows = [[each.get(name, "") for name in _FIELDS] for each in fields]
+    if len(rows) != count:
+        raise ValueError("an entry has no end")
     return list(zip(*rows, strict=True))
 
 

@@ -262,3 +262,18 @@ def test_etags_have_no_quotes_however_they_are_spelled(
         found = list(server.storage().scan("s3://bucket/**"))
 
     assert [obj.etag for obj in found] == etags
+
+
+@pytest.mark.parametrize("whole", [0, 1])
+def test_a_listing_that_is_cut_short_is_an_error(whole: int) -> None:
+    """A key that is not seen would be dropped here as gone."""
+    entry = (
+        "<Contents><Key>a</Key><LastModified>2024-07-01T12:00:00.000Z</LastModified>"
+        "<ETag>e</ETag><Size>1</Size></Contents>"
+    )
+    text = f"<ListBucketResult>{entry * whole}<Contents><Key>b</Key>"
+    with scripted(lambda request: Reply(200, text.encode())) as server:
+        storage = server.storage()
+
+        with pytest.raises(StorageError, match="cannot be read: an entry has no end"):
+            list(storage.scan("s3://bucket/**"))
