@@ -157,12 +157,15 @@ def plain_dataset(name: str, fields: Mapping[str, object]) -> "Dataset | None":
 _PLAIN = {"source", "as_of", "description", "owner"}
 
 
-def encode(loaded: Loaded) -> Any | None:
+def encode(loaded: Loaded, *, has_variables: bool = False) -> Any | None:
     """Return the catalog as values of JSON, or None if it holds what is not to be written down.
 
-    That is a secret, or a value that JSON does not have, such as a date in `metadata`.
+    That is a secret, what might be one (an endpoint's user; what a variable says in
+    `read_args` or `metadata`), or a value that JSON does not have, such as infinity.
     """
-    if any(getattr(settings, key) for settings in loaded.storages.values() for key in SECRETS):
+    if any(_has_secrets(settings) for settings in loaded.storages.values()):
+        return None
+    if has_variables and any(each.read_args or each.metadata for each in loaded.datasets.values()):
         return None
     datasets = {name: _fields(KeptDataset, each) for name, each in loaded.datasets.items()}
     storages = {name: _fields(KeptStorage, each) for name, each in loaded.storages.items()}
@@ -176,6 +179,10 @@ def encode(loaded: Loaded) -> Any | None:
         "cache": _fields(KeptCache, loaded.cache),
     }
     return value if _is_plain(value) else None
+
+
+def _has_secrets(settings: "StorageSettings") -> bool:
+    return "@" in (settings.endpoint_url or "") or any(getattr(settings, key) for key in SECRETS)
 
 
 def decode(value: Any) -> KeptCatalog:

@@ -38,6 +38,11 @@ class Reading:
         self.environ = _Noted(environ)
         self.files: dict[str, str] = {}
 
+    @property
+    def has_variables(self) -> bool:
+        """Tell whether any variable was asked for."""
+        return self.environ.names != _ALWAYS
+
     def read(self, path: Path) -> bytes:
         """Return what the file holds, after noting exactly that."""
         data = _bytes(path)
@@ -45,13 +50,16 @@ class Reading:
         return data
 
 
+_ALWAYS = {"HOME"}
+"""Variables that count unasked: what `~` means is asked of the system, not of us."""
+
+
 class _Noted(Mapping[str, str]):
     """An environment that notes in `names` what it was asked for."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        # What `~` means is asked of the system, not of us.
-        self.names = {"HOME"}
+        self.names = {*_ALWAYS}
 
     def __getitem__(self, name: str) -> str:
         self.names.add(name)

@@ -22,6 +22,7 @@ from datacachalog.kept import (
     plain_dataset,
 )
 from datacachalog.loader import LoadedCatalog, load
+from datacachalog.snapshot import Reading
 from datacachalog.spec import (
     CacheSettings,
     CatalogSpec,
@@ -236,6 +237,28 @@ def test_secrets_are_not_written_down(tmp_path: Path, secret: str) -> None:
     catalog = load(tmp_path / "catalog.yaml", environ=environ)
 
     assert kept.encode(catalog) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "is_kept"),
+    [
+        pytest.param('datasets: {x: {source: "s3://l/${V}", owner: "${V}"}}', True, id="source"),
+        pytest.param('datasets: {x: {source: a, read_args: {p: "${V}"}}}', False, id="read-args"),
+        pytest.param('datasets: {x: {source: a, metadata: {p: "${V}"}}}', False, id="metadata"),
+        pytest.param("datasets: {x: {source: a, read_args: {p: 1}}}", True, id="no-variable"),
+        pytest.param(
+            'storages: {l: {endpoint_url: "http://u:p@h"}}\ndatasets: {x: a}', False, id="user"
+        ),
+    ],
+)
+def test_nor_is_what_may_be_one(tmp_path: Path, text: str, is_kept: bool) -> None:
+    """What a variable says is written down only where secrets have no business."""
+    (tmp_path / "catalog.yaml").write_text(text)
+    reading = Reading({"V": "hush"})
+    catalog = load(tmp_path / "catalog.yaml", environ=reading.environ, read=reading.read)
+    value = kept.encode(catalog, has_variables=reading.has_variables)
+
+    assert (value is not None) is is_kept
 
 
 @pytest.mark.parametrize("value", ["nan", "-inf"])

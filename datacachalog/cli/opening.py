@@ -28,7 +28,7 @@ def read_and_keep(path: Path, at: Path) -> Loaded:
     """
     reading = Reading(os.environ)
     loaded = load(path, environ=reading.environ, read=reading.read, needs_models=False)
-    value = encode(loaded)
+    value = encode(loaded, has_variables=reading.has_variables)
     if value is None:
         return loaded
     keep(at, reading, value)
