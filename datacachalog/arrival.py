@@ -89,7 +89,6 @@ class Arrival:
         step = max(1, obj.size) if in_one else RANGE
         starts = range(0, max(1, obj.size), step)
         self._spans = [_Span(start, min(start + step, obj.size)) for start in starts]
-        self._left = len(self._spans)
         self._inside = 0
         self._is_over = False
         self._is_stored = False
@@ -145,8 +144,8 @@ class Arrival:
         if not self.enter():
             return
         try:
-            if self.open() and self._receive(i):
-                self.land(i)
+            if self.open() and self._receive(i) and self.mark_landed(i):
+                self.hash_on()
         except BaseException as exc:
             self.fail(exc)
             raise
@@ -222,7 +221,7 @@ class Arrival:
         """Forget what came of a range: it cannot be trusted."""
         self._advance(span.start - span.at)
         span.at = span.start
-        if self._is_in_order:
+        if self.is_in_order:
             self._hashes = Hashes(self._demanded)
 
     def request(self, span: "_Span") -> Request:
@@ -249,44 +248,55 @@ class Arrival:
             files.pwrite_all(self._fd, buffer, span.at)
         except OSError as exc:
             raise no_room(exc, str(self._temp)) from exc
-        if self._is_in_order:
+        if self.is_in_order:
             self._hashes.update(buffer)
         span.at += len(buffer)
         self._advance(len(buffer))
 
-    def land(self, i: int) -> None:
-        """Note that a range is complete, hash what can be, and commit after the last one."""
-        if not self._is_in_order:
-            self._hash_what_landed(i)
-        with self._mutex:
-            self._left -= 1
-            is_last = not self._left and not self._is_over
-        if is_last:
-            self._commit()
-
-    def _hash_what_landed(self, i: int) -> None:
-        """Hash the ranges that are complete, in order, while others still arrive.
-
-        One thread hashes at a time, from the page cache; it goes on for as long as the
-        next range is there.
-        """
+    def mark_landed(self, i: int) -> bool:
+        """Note that a range is complete; return whether the caller is to `hash_on`."""
         with self._mutex:
             self._landed[i] = True
             if self._is_hashing:
-                return
+                return False
             self._is_hashing = True
+            return True
+
+    def hash_on(self) -> None:
+        """Hash the ranges that are complete, in order, while others still arrive; then commit.
+
+        One thread hashes at a time, from the page cache, and goes on for as long as the next
+        range is there.
+        """
         while True:
             with self._mutex:
                 n = self._hashed
-                if n == len(self._spans) or not self._landed[n] or self._is_over:
+                is_all = n == len(self._spans)
+                if is_all or not self._landed[n] or self._is_over:
                     self._is_hashing = False
-                    return
-            self._hashes.read_range(self._fd, self._spans[n].start, self._spans[n].stop)
+                    break
+            if not self.is_in_order:
+                self._hashes.read_range(self._fd, self._spans[n].start, self._spans[n].stop)
             with self._mutex:
                 self._hashed += 1
+        if is_all and not self._is_over:
+            self._commit()
+
+    def hash_aside(self) -> None:
+        """Run `hash_on` as a task of its own."""
+        if not self.enter():
+            return
+        try:
+            self.hash_on()
+        except BaseException as exc:
+            self.fail(exc)
+            raise
+        finally:
+            self.leave()
 
     @property
-    def _is_in_order(self) -> bool:
+    def is_in_order(self) -> bool:
+        """Tell whether the object comes in one range, and is hashed as it does."""
         return len(self._spans) == 1
 
     # --- the end ------------------------------------------------------------------
@@ -368,9 +378,13 @@ class SpanOrder:
         self._arrival.take(data, self._span)
 
     def complete(self) -> None:
-        """Hash what can be; store the object after its last range."""
+        """Have hashed what can be; the object is stored after its last range."""
         try:
-            self._arrival.land(self._i)
+            if self._arrival.mark_landed(self._i):
+                if self._arrival.is_in_order:
+                    self._arrival.hash_on()
+                else:  # this thread has others to receive
+                    self._carefully(self._arrival.hash_aside)
         except Exception as exc:  # noqa: BLE001 - raised again where the batch sees it
             self._end(exc)
         finally:

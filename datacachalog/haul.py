@@ -29,8 +29,8 @@ LANES = min(4, os.cpu_count() or 1)
 _HOPELESS = 16
 """So many more parcels that went wrong than right are no accident."""
 
-_FIRST = 2
-"""Requests that a lane for large objects begins with: writers of one file hinder each other."""
+_FIRST = 4
+"""Requests that a lane for large objects begins with."""
 
 STREAMS = 4
 """While more large objects than this are to come, each is one stream."""
@@ -108,7 +108,7 @@ class Haul:
 
 
 class Convoy:
-    """The large objects of one dataset, one after another; several lanes share their ranges.
+    """The large objects of one dataset, one after another; several lanes share them.
 
     `begin(obj, in_one)` opens an arrival, or returns None where there is nothing to carry.
     """
@@ -128,26 +128,34 @@ class Convoy:
         self._carefully = carefully
         self._is_over = is_over
         self._mutex = threading.Lock()
-        self._orders: deque[SpanOrder] = deque()
         self.lanes = min(LANES, run.width)
 
     def carry(self, share: Callable[[], int]) -> None:
         """Carry ranges until there are no more; for as many threads as there are `lanes`.
 
-        `share` tells how many requests each may have under way.
+        All ranges of one object are carried by one of them: more than one writer of a file only
+        wait for each other. `share` tells how many requests each may have under way.
         """
-        check = self._run.cancel.check
-        Lane(self._next, most=self._run.width, allowed=share, first=_FIRST, check=check).run()
+        orders: deque[SpanOrder] = deque()
 
-    def _next(self, *, may_wait: bool) -> SpanOrder | None:  # noqa: ARG002 - all are known
+        def feed(*, may_wait: bool) -> SpanOrder | None:  # noqa: ARG001 - all are known
+            while not orders and (found := self._next()) is not None:
+                orders.extend(found.orders(self._carefully))
+            return orders.popleft() if orders else None
+
+        check = self._run.cancel.check
+        Lane(feed, most=self._run.width, allowed=share, first=_FIRST, check=check).run()
+
+    def _next(self) -> Arrival | None:
+        """Begin the next object; return None if there is none."""
         with self._mutex:
-            while not self._orders and self._waiting and not self._is_over():
+            while self._waiting and not self._is_over():
                 # Many come side by side, each in order: that is hashed as it comes.
                 in_one = len(self._waiting) > STREAMS
                 arrival = self._begin(self._waiting.popleft(), in_one)
                 if arrival is not None:
-                    self._orders.extend(arrival.orders(self._carefully))
-            return self._orders.popleft() if self._orders else None
+                    return arrival
+        return None
 
 
 class Parcel:

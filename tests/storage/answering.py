@@ -110,8 +110,8 @@ def answering(play: Play, *, tls: ssl.SSLContext | None = None) -> Iterator[Answ
                     return
                 thread = threading.Thread(target=talk, args=(sock, server.accepted), daemon=True)
                 server.accepted += 1
-                server._talks.append(thread)
                 thread.start()
+                server._talks.append(thread)
 
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()
