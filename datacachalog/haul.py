@@ -29,7 +29,7 @@ LANES = min(4, os.cpu_count() or 1)
 _HOPELESS = 16
 """So many more parcels that went wrong than right are no accident."""
 
-_FIRST = 4
+_FIRST = 2
 """Requests that a lane for large objects begins with."""
 
 STREAMS = 4
@@ -161,12 +161,16 @@ class Convoy:
 class Parcel:
     """One object, written and hashed as it comes, and stored when it is verified."""
 
-    __slots__ = ("_fd", "_fingerprint", "_hashes", "_haul", "_object", "_taken", "_temp", "length")
+    __slots__ = (
+        "_fd", "_fingerprint", "_hashes", "_haul", "_object", "_report", "_taken", "_temp",
+        "length",
+    )  # fmt: skip
 
     def __init__(self, obj: RemoteObject, haul: Haul) -> None:
         self.length = obj.size
         self._object = obj
         self._haul = haul
+        self._report = haul.run.report
         self._fingerprint = obj.fingerprint(haul.endpoint)
         self._hashes = Hashes(haul.demand(obj))
         self._temp = ""
@@ -228,6 +232,3 @@ class Parcel:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)  # a full disk can surface only here
-
-    def _report(self, event: events.Event) -> None:
-        self._haul.run.report(event)

@@ -39,7 +39,7 @@ from datacachalog.resolve import Policy, ask, digest, resolve
 from datacachalog.retry import retrying
 from datacachalog.run import Run
 from datacachalog.storage.protocol import Storage
-from datacachalog.transfer import LOCK_WAIT, Result, Transfer
+from datacachalog.transfer import LOCK_WAIT, Demand, Result, Transfer, demand_nothing
 
 if TYPE_CHECKING:
     from datacachalog.spec import Dataset
@@ -365,13 +365,18 @@ class Line:
             storage=self.storage,
             disk=self.disk,
             run=self.run,
-            demand=lambda obj: self._demanded(obj, todo.resolution),
+            demand=self._demand(todo.resolution),
             before=record.placed,
             announce=lambda coming: self.states.announce(
                 self.key, self._state(todo.resolution, coming)
             ),
             is_offline=self.policy.offline,
         )
+
+    def _demand(self, resolution: Resolution) -> Demand:
+        if self.dataset.checksum is None and not resolution.hashes:
+            return demand_nothing
+        return lambda obj: self._demanded(obj, resolution)
 
     def _demanded(self, obj: RemoteObject, resolution: Resolution) -> list[Checksum]:
         demanded = []

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from datacachalog import crew
 from datacachalog.arrival import Arrival, is_large
@@ -42,8 +42,7 @@ _AT_ONCE = 64
 """Files that one task stages or publishes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """An object that lies verified in the store: where, and its blake3 (64 hex digits)."""
 
     path: str
@@ -71,6 +70,11 @@ class Demand(Protocol):
 
     def __call__(self, obj: RemoteObject) -> Sequence[Checksum]:
         """Return the checksums that the object must have; empty if none is known."""
+
+
+def demand_nothing(obj: RemoteObject) -> Sequence[Checksum]:  # noqa: ARG001 - of any object
+    """Demand no checksum."""
+    return ()
 
 
 def keep_quiet(coming: PlacedFiles) -> None:

@@ -75,7 +75,7 @@ def obj(relpath: str = "a", **options: object) -> RemoteObject:
 
 def stat(of: RemoteObject, **options: int) -> FileStat:
     """Return the stat of the object's file as we place it."""
-    return replace(FileStat(of.size, of.mtime_ns, 1), **options)
+    return FileStat(of.size, of.mtime_ns, 1)._replace(**options)
 
 
 def row(of: RemoteObject, blake3: str | None = "b3") -> PlacedFile:
@@ -286,7 +286,7 @@ def test_each_file_of_many_gets_the_step_that_it_would_get_alone(
     wanted = {path: obj(path, **options) for path, options in now.items()}
     rows = {path: row(obj(path, **options), b3) for path, (options, b3) in was.items()}
     stats = {path: stat(placed.object) for path, placed in rows.items() if path not in missing}
-    stats |= {path: replace(stats[path], mtime_ns=7) for path in edited & stats.keys()}
+    stats |= {path: stats[path]._replace(mtime_ns=7) for path in edited & stats.keys()}
 
     def plan_for(paths: str) -> list[object]:
         some = [wanted[path] for path in sorted(paths) if path in wanted]

@@ -12,8 +12,8 @@ import re
 import socket
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 _FICLONE = 0x40049409
 """The Linux ioctl that shares extents between files; see ioctl_ficlone(2)."""
@@ -34,8 +34,7 @@ NO_REFLINK = NOT_SUPPORTED | {
 """What a file system says where two files cannot share extents."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileStat:
+class FileStat(NamedTuple):
     """What tells an untouched file from a changed one: size in bytes, mtime, inode."""
 
     size: int
@@ -89,11 +88,23 @@ def touched(
 
 _counter = itertools.count()
 _host = socket.gethostname().split(".")[0].replace("-", "_") or "host"
+_maker = ("", "")
+
+
+def _name_maker() -> None:
+    """Note who makes temporary files here: this process, and what tells it from its like."""
+    global _maker  # a fact about the process
+    _maker = f"{_host}-{os.getpid()}", f"{os.urandom(4).hex()}.tmp"
+
+
+_name_maker()
+os.register_at_fork(after_in_child=_name_maker)
 
 
 def temp_name() -> str:
     """Return a file name that no other process on any host uses; says who made it."""
-    return f"{_host}-{os.getpid()}-{next(_counter)}-{os.urandom(4).hex()}.tmp"
+    who, token = _maker
+    return f"{who}-{next(_counter)}-{token}"
 
 
 _TEMP_NAME = re.compile(r"\.?([^-]+)-(\d{1,9})-\d+-[0-9a-f]{8}\.tmp")

@@ -59,7 +59,7 @@ class Store:
         self._objects = str(root / "v1" / "objects")
         self._tmp = str(root / "v1" / "tmp")
         self._locks = str(root / "v1" / "locks")
-        self._ready_pid: int | None = None
+        self._is_ready = False
         self._shards: set[str] = set()
         self.mode = 0o444 & ~umask()
 
@@ -84,7 +84,8 @@ class Store:
 
     def temp(self) -> str:
         """Return a fresh path in the store's file system, for bytes not yet verified."""
-        self.prepare()
+        if not self._is_ready:
+            self.prepare()
         return f"{self._tmp}/{files.temp_name()}"
 
     def create(self, temp: str) -> int:
@@ -97,7 +98,7 @@ class Store:
             return os.open(temp, flags, self.mode)
         except FileNotFoundError:
             # The cache was removed since this process made its folders: make them again.
-            self._ready_pid = None
+            self._is_ready = False
             self.prepare()
             return os.open(temp, flags, self.mode)
 
@@ -201,8 +202,7 @@ class Store:
 
     def prepare(self) -> None:
         """Create the folders, once per process, and sweep what dead runs left."""
-        pid = os.getpid()
-        if self._ready_pid == pid:
+        if self._is_ready:
             return
         try:
             for folder in (self._objects, self._tmp, self._locks):
@@ -215,7 +215,7 @@ class Store:
                 hint="set DCL_CACHE_DIR to a folder that can, or `cache: {dir: …}` in the catalog",
             ) from exc
         self.sweep()
-        self._ready_pid = pid
+        self._is_ready = True
 
     def _write_once(self, name: str, text: str) -> None:
         path = self.root / name

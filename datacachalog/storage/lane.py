@@ -7,7 +7,6 @@ explains nothing: an answer that is not exactly the expected one ends the order 
 `fail`, and the caller then asks by `Storage.read`, which does both. Used by `haul`.
 """
 
-import re
 import selectors
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import Protocol
 
 from datacachalog.storage.protocol import Channel, Request, Site
 
-BUFFER = 256 << 10
+BUFFER = 1 << 20
 """Bytes taken at a time: few enough to be hashed and written from the processor's cache."""
 
 FIRST = 16
@@ -29,7 +28,6 @@ _LONGEST_HEAD = 32 << 10
 
 _GOOD = frozenset({"HTTP/1.1 200", "HTTP/1.1 206"})
 _SLOW_DOWN = frozenset({"429", "500", "503"})
-_HEADER = re.compile(r"\r\n([^:\r\n]+):[ \t]*([^\r\n]*)")
 
 
 class Order(Protocol):
@@ -80,28 +78,24 @@ class Width:
     _PATIENCE = 3
     _SECONDS = 0.5
 
-    def __init__(
-        self, most: int, first: int, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, most: int, first: int, begun: float) -> None:
         self.now = min(first, most)
         self._most = most
-        self._clock = clock
         self._best = 0.0
         self._in_vain = 0
-        self._begun = clock()
+        self._begun = begun
         self._brought = 0.0
         self._answers = 0
 
-    def note(self, count: int, *, is_end: bool) -> None:
+    def note(self, count: int, now: float, *, is_end: bool) -> None:
         """Note that `count` bytes of an answer came; widen if the last step up has paid."""
         self._brought += is_end + count / BUFFER
         self._answers += is_end
-        time_now = self._clock()
-        seconds = time_now - self._begun
+        seconds = now - self._begun
         if self._answers < self.now and seconds < self._SECONDS:
             return
         rate = self._brought / max(1e-6, seconds)
-        self._begun, self._brought, self._answers = time_now, 0.0, 0
+        self._begun, self._brought, self._answers = now, 0.0, 0
         if rate > self._best * self._CLEARLY and self._in_vain < self._PATIENCE:
             self._best = rate
             self._in_vain = 0
@@ -155,7 +149,7 @@ class Lane:
         self._feed = feed
         self._check = check
         self._clock = clock
-        self._width = Width(most, first, clock=clock)
+        self._width = Width(most, first, clock())
         self._allowed = allowed
         self._turn = 0
         self._selector = selectors.DefaultSelector()
@@ -332,7 +326,8 @@ class Lane:
             return None
         connection.head = b""
         text = str(memoryview(raw)[:end], "latin-1")
-        headers = {name.lower(): value for name, value in _HEADER.findall(text)}
+        fields = [line.partition(":") for line in text.split("\r\n")[1:]]
+        headers = {name.lower(): value.strip() for name, _, value in fields}
         status = text[9:12]
         if text[:12] not in _GOOD or "transfer-encoding" in headers:
             if status in _SLOW_DOWN:
@@ -356,7 +351,7 @@ class Lane:
             raise UnexpectedAnswerError("more bytes than announced")
         if body:
             order.take(body)
-        self._width.note(len(body), is_end=not connection.left)
+        self._width.note(len(body), self._now, is_end=not connection.left)
         if connection.left:
             return
         connection.was_used = True

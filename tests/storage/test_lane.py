@@ -771,14 +771,14 @@ class Bench:
     now: float = 0.0
 
     def __post_init__(self) -> None:
-        self.width = Width(self.most, self.first, clock=lambda: self.now)
+        self.width = Width(self.most, self.first, self.now)
 
     def window(self, rate: float) -> int:
         """Let as many answers come as are under way, at `rate` a second; return the width."""
         answers = self.width.now
         self.now += answers / rate
         for _ in range(answers):
-            self.width.note(0, is_end=True)
+            self.width.note(0, self.now, is_end=True)
         return self.width.now
 
 
@@ -814,7 +814,7 @@ def test_large_answers_count_for_more() -> None:
     bench.window(100)
     for _ in range(32):
         bench.now += 1 / 50
-        bench.width.note(4 * BUFFER, is_end=True)
+        bench.width.note(4 * BUFFER, bench.now, is_end=True)
 
     assert bench.width.now == 64
 
@@ -826,7 +826,7 @@ def test_long_bodies_are_measured_on_the_way() -> None:
     for rate in (10, 20, 40):
         for _ in range(rate):
             bench.now += 0.51 / rate
-            bench.width.note(BUFFER, is_end=False)
+            bench.width.note(BUFFER, bench.now, is_end=False)
         widths.append(bench.width.now)
 
     assert widths == [2, 4, 8]
@@ -853,6 +853,6 @@ def test_its_bounds(most: int, first: int, steps: list[tuple[int, float] | str])
             bench.width.narrow()
         else:
             bench.now += step[1]
-            bench.width.note(step[0], is_end=step[1] < 50)
+            bench.width.note(step[0], bench.now, is_end=step[1] < 50)
 
         assert 1 <= bench.width.now <= limit

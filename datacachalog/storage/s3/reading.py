@@ -41,12 +41,9 @@ def request(
     wire: Wire, bucket: str, key: str, obj: RemoteObject, start: int, stop: int
 ) -> Request | None:
     """Return the GET of the same bytes for a lane; None where a proxy is in between."""
-    site = wire.site(bucket)
-    if site is None:
-        return None
     query, headers = _conditions(obj, start, stop)
-    head = wire.head(bucket, key, query=query, headers=headers)
-    return Request(site, head, partial(_check_head, obj, start, stop))
+    order = wire.order(bucket, key, query=query, headers=headers)
+    return order and Request(*order, partial(_check_head, obj, start, stop))
 
 
 def _conditions(obj: RemoteObject, start: int, stop: int) -> tuple[dict[str, str], dict[str, str]]:

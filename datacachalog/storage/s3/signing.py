@@ -69,16 +69,15 @@ def sign(
     # A third of the time of `strftime`, and one of these is made for every object.
     day = f"{now.year:04}{now.month:02}{now.day:02}"
     stamp = f"{day}T{now.hour:02}{now.minute:02}{now.second:02}Z"
-    signed = {name.lower(): " ".join(value.split()) for name, value in headers.items()}
+    signed = {name.lower(): _trimmed(value) for name, value in headers.items()}
     signed["x-amz-date"] = stamp
     signed["x-amz-content-sha256"] = payload
     if credentials.token:
         signed["x-amz-security-token"] = credentials.token
     names = sorted(signed)
     listed = ";".join(names)
-    canonical = "\n".join(
-        (method, path, query, *(f"{name}:{signed[name]}" for name in names), "", listed, payload)
-    )
+    lines = "".join([f"{name}:{signed[name]}\n" for name in names])
+    canonical = f"{method}\n{path}\n{query}\n{lines}\n{listed}\n{payload}"
     scope = f"{day}/{region}/s3/aws4_request"
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
@@ -89,6 +88,11 @@ def sign(
         f"SignedHeaders={listed}, Signature={signature}"
     )
     return signed
+
+
+def _trimmed(value: str) -> str:
+    """Return a header's value with single spaces; nearly always it has none."""
+    return value if value.isprintable() and " " not in value else " ".join(value.split())
 
 
 @lru_cache(maxsize=64)

@@ -102,11 +102,14 @@ class Pool:
         http.sock.settimeout(READ_SECONDS)
         return Line(origin, http, False, bool(proxy) and not is_tls)
 
-    def site(self, scheme: str, host: str, port: int) -> "TcpSite | None":
+    def site(self, origin: str) -> "TcpSite | None":
         """Return where a lane's connections lead; None where a proxy is in between."""
-        if proxy_for(scheme, host):
+        parts = urlsplit(origin)
+        host, is_tls = parts.hostname or "", parts.scheme == "https"
+        if proxy_for(parts.scheme, host):
             return None
-        return TcpSite(host, port, self._context() if scheme == "https" else None)
+        port = parts.port or (443 if is_tls else 80)
+        return TcpSite(host, port, self._context() if is_tls else None)
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:

@@ -26,6 +26,18 @@ if TYPE_CHECKING:
     from datacachalog.spec import StorageSettings
 
 
+_generation = 0
+"""How often this process's line was forked; what belongs to a parent stays as it is."""
+
+
+def _note_fork() -> None:
+    global _generation  # a fact about the process
+    _generation += 1
+
+
+os.register_at_fork(after_in_child=_note_fork)
+
+
 class S3Storage:
     """Amazon S3 and whatever speaks its protocol.
 
@@ -46,11 +58,11 @@ class S3Storage:
     @property
     def _wire(self) -> Wire:
         """Return this process's wire. No lock: one might have been held when forking."""
-        found = self._wires.get(os.getpid())
+        found = self._wires.get(_generation)
         if found is None:
             settings = self._settings
             connection = settings if isinstance(settings, Connection) else connect(settings)
-            found = self._wires.setdefault(os.getpid(), Wire(connection))
+            found = self._wires.setdefault(_generation, Wire(connection))
         return found
 
     @property

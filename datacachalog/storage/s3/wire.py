@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from datacachalog.errors import StorageError
@@ -76,8 +76,16 @@ class Stream:
         return Answer(self.status, self.headers, self.source.read())
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
+class _Route(NamedTuple):
+    """Where a bucket's requests go: the prefix is what every path begins with, encoded."""
+
+    origin: str
+    host: str
+    prefix: str
+    region: str
+
+
+class _Request(NamedTuple):
     """One request, but for the region that it is signed for."""
 
     method: str
@@ -98,6 +106,7 @@ class Wire:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._regions: dict[str, str] = {}
+        self._routes: dict[tuple[str, str], _Route] = {}
         self._sites: dict[str, TcpSite | None] = {}
         self._pool = Pool(ca_bundle=connection.ca_bundle, is_verified=connection.is_verified)
         self._date: tuple[str, float] | None = None
@@ -192,33 +201,40 @@ class Wire:
         date, seen = self._date
         return parsedate_to_datetime(date) + timedelta(seconds=time.monotonic() - seen)
 
-    def site(self, bucket: str) -> TcpSite | None:
-        """Return where a lane's connections for `bucket` lead; None if through a proxy."""
-        url = urlsplit(self.connection.url(bucket, self.proven_region(bucket)))
-        if url.netloc not in self._sites:
-            port = url.port or (443 if url.scheme == "https" else 80)
-            site = self._pool.site(url.scheme, url.hostname or "", port)
-            self._sites.setdefault(url.netloc, site)
-        return self._sites[url.netloc]
-
-    def head(
+    def order(
         self, bucket: str, key: str, *, query: Mapping[str, str], headers: Mapping[str, str]
-    ) -> bytes:
-        """Return a GET as a lane sends it, signed now."""
-        request = _Request("GET", bucket, key, quote_query(query.items()), headers, b"", 0)
-        _, target, signed = self._signed(request, self.proven_region(bucket), is_signed=True)
-        lines = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
-        return f"GET {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+    ) -> tuple[TcpSite, bytes] | None:
+        """Return where a lane sends a GET, and its head, signed now; None if through a proxy."""
+        region = self.proven_region(bucket)
+        route = self._route(bucket, region)
+        if route.origin not in self._sites:
+            self._sites.setdefault(route.origin, self._pool.site(route.origin))
+        site = self._sites[route.origin]
+        if site is None:
+            return None
+        text = quote_query(query.items()) if query else ""
+        request = _Request("GET", bucket, key, text, headers, b"", 0)
+        target, signed = self._signed(request, route, is_signed=True)
+        lines = "".join([f"{name}: {value}\r\n" for name, value in signed.items()])
+        return site, f"GET {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+
+    def _route(self, bucket: str, region: str) -> _Route:
+        found = self._routes.get((bucket, region))
+        if found is None:
+            url = urlsplit(self.connection.url(bucket, region))
+            prefix = quote_path(f"{url.path}/")
+            found = _Route(f"{url.scheme}://{url.netloc}", url.netloc, prefix, region)
+            self._routes[bucket, region] = found
+        return found
 
     # --- one exchange -------------------------------------------------------------------
 
     def _signed(
-        self, request: _Request, region: str, *, is_signed: bool
-    ) -> tuple[str, str, dict[str, str]]:
-        """Return a request's origin, its target there, and its headers."""
-        url = urlsplit(self.connection.url(request.bucket, region))
-        path = quote_path(f"{url.path}/{request.key}")
-        headers = {"host": url.netloc, **request.headers}
+        self, request: _Request, route: _Route, *, is_signed: bool
+    ) -> tuple[str, dict[str, str]]:
+        """Return a request's target and headers."""
+        path = route.prefix + quote_path(request.key)
+        headers = {"host": route.host, **request.headers}
         if self.connection.is_requester_pays:
             headers["x-amz-request-payer"] = "requester"
         if is_signed and self.connection.credentials is not None:
@@ -229,19 +245,20 @@ class Wire:
                 headers,
                 payload=UNSIGNED_PAYLOAD if request.length else EMPTY_SHA256,
                 credentials=self.connection.credentials(),
-                region=region,
+                region=route.region,
                 now=datetime.now(UTC),
             )
         if request.method in ("PUT", "POST"):
             headers["content-length"] = str(request.length)
         target = f"{path}?{request.query}" if request.query else path
-        return f"{url.scheme}://{url.netloc}", target, headers
+        return target, headers
 
     def _send(
         self, request: _Request, region: str, *, is_signed: bool = True
     ) -> tuple[Line, Stream]:
-        origin, target, headers = self._signed(request, region, is_signed=is_signed)
-        line = self._pool.take(origin)
+        route = self._route(request.bucket, region)
+        target, headers = self._signed(request, route, is_signed=is_signed)
+        line = self._pool.take(route.origin)
         try:
             response = _exchange(line, request, target, headers)
         except ConnectionError:

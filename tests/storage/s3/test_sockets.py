@@ -143,7 +143,7 @@ def certificates(
 
 def secured(server: AnsweringServer, bundle: Path | None) -> Site:
     """Return where connections to the server lead, as S3 makes them."""
-    site = Pool(ca_bundle=str(bundle) if bundle else None).site("https", "127.0.0.1", server.port)
+    site = Pool(ca_bundle=str(bundle) if bundle else None).site(f"https://127.0.0.1:{server.port}")
     assert site is not None
     return site
 
