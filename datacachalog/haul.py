@@ -103,8 +103,12 @@ class Haul:
         self.run.report(events.TransferFinished(self.dataset, obj))
 
     def _next(self, *, may_wait: bool) -> "Parcel | None":  # noqa: ARG002 - all are known
-        taken = self.take(1)
-        return Parcel(taken[0], self) if taken else None
+        if self.is_over():
+            return None
+        try:
+            return Parcel(self.waiting.popleft(), self)
+        except IndexError:
+            return None
 
 
 class Convoy:

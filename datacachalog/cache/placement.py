@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from datacachalog.cache import files
 from datacachalog.cache.files import FileStat, LinkKind
@@ -55,8 +55,7 @@ class SourceVanishedError(CacheError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(NamedTuple):
     """A file ready to come to its place.
 
     `temp` is None if one hard link is all it takes, or if `is_there`: the same bytes are

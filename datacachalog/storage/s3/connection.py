@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from datacachalog.errors import StorageError
 from datacachalog.storage.s3.credentials import CredentialSource, Fixed, FromChain
+from datacachalog.storage.s3.signing import Credentials
 
 if TYPE_CHECKING:
     import botocore.session
@@ -54,8 +55,7 @@ class Connection:
         """Return the same with keys that are good for minutes: for another process."""
         if self.credentials is None or self.credentials.is_fixed:
             return self
-        keys = self.credentials()
-        return replace(self, credentials=Fixed(keys.key, keys.secret, keys.token))
+        return replace(self, credentials=Fixed(self.credentials()))
 
     @property
     def is_amazon(self) -> bool:
@@ -209,9 +209,9 @@ def _credentials(
     if settings.anon:
         return None
     if settings.key and settings.secret:
-        return Fixed(settings.key, settings.secret, settings.token)
+        return Fixed(Credentials(settings.key, settings.secret, settings.token))
     key, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
     # As everywhere at AWS: a profile that was asked for by name stands above the environment.
     if key and secret and not settings.profile:
-        return Fixed(key, secret, environ.get("AWS_SESSION_TOKEN") or None)
+        return Fixed(Credentials(key, secret, environ.get("AWS_SESSION_TOKEN") or None))
     return FromChain(profile.session, settings.profile)

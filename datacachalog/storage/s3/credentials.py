@@ -32,14 +32,12 @@ class CredentialSource(Protocol):
 class Fixed:
     """Keys that stay as they are."""
 
-    key: str
-    secret: str = field(repr=False)
-    token: str | None = field(default=None, repr=False)
+    keys: Credentials
     is_fixed: bool = field(default=True, init=False)
 
     def __call__(self) -> Credentials:
         """Return the keys."""
-        return Credentials(self.key, self.secret, self.token)
+        return self.keys
 
 
 class FromChain:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -246,7 +247,7 @@ class Wire:
                 payload=UNSIGNED_PAYLOAD if request.length else EMPTY_SHA256,
                 credentials=self.connection.credentials(),
                 region=route.region,
-                now=datetime.now(UTC),
+                stamp=_stamp(int(time.time())),
             )
         if request.method in ("PUT", "POST"):
             headers["content-length"] = str(request.length)
@@ -283,6 +284,12 @@ class Wire:
             self._pool.give_back(line)
         else:
             line.http.close()
+
+
+@lru_cache(maxsize=2)
+def _stamp(seconds: int) -> str:
+    """Return a time as requests carry it; many are signed in one second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def _exchange(

@@ -10,6 +10,7 @@ from datacachalog.storage import open_storage
 from datacachalog.storage.s3 import S3Storage
 from datacachalog.storage.s3.connection import Connection, connect
 from datacachalog.storage.s3.credentials import Fixed
+from datacachalog.storage.s3.signing import Credentials
 from datacachalog.storage.s3.sockets import proxy_for, proxy_headers
 from tests.conftest import TestS3
 
@@ -287,7 +288,7 @@ def test_secrets_are_shown_nowhere() -> None:
     connection = connect(StorageSettings(key="AKID", secret="hush", token="hush"), {})
 
     assert "hush" not in repr(connection)
-    assert "hush" not in repr(Fixed("AKID", "hush", "hush"))
+    assert "hush" not in repr(Fixed(Credentials("AKID", "hush", "hush")))
 
 
 def test_unknown_schemes() -> None:

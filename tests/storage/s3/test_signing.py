@@ -59,7 +59,7 @@ def test_signatures_are_botocores(
         payload="UNSIGNED-PAYLOAD",
         credentials=Credentials("AKID", "secret", token),
         region="eu-central-1",
-        now=stamp,
+        stamp=f"{stamp:%Y%m%dT%H%M%SZ}",
     )
     url = f"https://s3.example.com{path}{'?' + text if text else ''}"
 
