@@ -5,7 +5,6 @@ worker does not bring, for whatever reason, is handed back. Used by `transfer`.
 """
 
 import itertools
-import os
 import select
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from datacachalog import worker
 from datacachalog.errors import DatacachalogError
 from datacachalog.haul import Haul
 from datacachalog.model import RemoteObject
+from datacachalog.settings import processors
 from datacachalog.worker import Answer, Errand, Load
 
 MANY = 512
@@ -28,21 +28,14 @@ _LOT = 64
 _SHIFT = 300.0
 """Seconds that a worker works: keys may expire, and a new worker gets new ones."""
 
-_START = "import sys; sys.path[:] = sys.argv[1:];from datacachalog.worker import main; main()"
+_START = "import sys; sys.path[:] = sys.argv[1:]; from datacachalog.worker import main; main()"
 
 
 def size(parcels: int, width: int) -> int:
     """Return how many workers are worth hiring for so many parcels and requests at a time."""
     if not sys.executable or getattr(sys, "frozen", False) or width < 64:
         return 0
-    return max(0, min(_processors() - 1, 3, parcels // MANY))
-
-
-def _processors() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
+    return max(0, min(processors() - 1, 3, parcels // MANY))
 
 
 Process = subprocess.Popen[bytes]
@@ -50,9 +43,10 @@ Process = subprocess.Popen[bytes]
 
 def start() -> Process:
     """Start a worker that waits for its errand."""
-    home = str(Path(__file__).parents[1])  # an editable install need not be in the path
+    # An editable install need not be in the path; last, so that it hides nothing.
+    home = str(Path(__file__).parents[1])
     return subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-I", "-S", "-c", _START, home, *sys.path],
+        [sys.executable, "-I", "-S", "-c", _START, *sys.path, home],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

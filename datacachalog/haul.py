@@ -20,10 +20,11 @@ from datacachalog.checksums import Checksum, Hashes
 from datacachalog.errors import IntegrityError
 from datacachalog.model import RemoteObject
 from datacachalog.run import Run
+from datacachalog.settings import processors
 from datacachalog.storage.lane import Lane, UnexpectedAnswerError
 from datacachalog.storage.protocol import Request, Storage
 
-LANES = min(4, os.cpu_count() or 1)
+LANES = min(4, processors())
 """Threads that carry large objects: receiving, hashing and writing leave Python's lock free."""
 
 _HOPELESS = 16

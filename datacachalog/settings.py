@@ -1,4 +1,4 @@
-"""What the environment decides: the cache folder, the number of jobs, the umask.
+"""What the environment decides: the cache folder, how much at once, the umask.
 
 Read once per process or per call, never written. A command-line option or a catalog key
 that is set stands above what is here.
@@ -39,6 +39,14 @@ def width(jobs: int | None) -> int:
     if descriptors == resource.RLIM_INFINITY:
         descriptors = 2 * MAX_JOBS
     return max(1, min(jobs or MAX_JOBS, MAX_JOBS, descriptors // 2))
+
+
+def processors() -> int:
+    """Return how many processors this process may run on."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
 
 
 def umask() -> int:
