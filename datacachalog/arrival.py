@@ -54,7 +54,7 @@ Carefully = Callable[[Callable[[], None]], None]
 
 
 class Arrival:
-    """Brings one object into the store under its fingerprint, `arrived(blake3)` at the end.
+    """Brings one object into the store; `arrived(obj, fingerprint, blake3)` at the end.
 
     Either `fetch` it in one thread, or run `tasks` in many, or let lanes carry `orders`.
     Whoever stops before all of them ended calls `give_up`. With `in_one`, also a large object
@@ -71,7 +71,7 @@ class Arrival:
         store: Store,
         run: Run,
         demanded: Sequence[Checksum],
-        arrived: Callable[[str], None],
+        arrived: Callable[[RemoteObject, str, str], None],
         in_one: bool = False,
     ) -> None:
         self.object = obj
@@ -142,11 +142,19 @@ class Arrival:
 
     def run_span(self, i: int) -> None:
         """Bring one range, from where it stands; do nothing if the arrival is over."""
+
+        def bring() -> None:
+            if self.open() and self._receive(i) and self.mark_landed(i):
+                self.hash_on()
+
+        self._run_inside(bring)
+
+    def _run_inside(self, action: Callable[[], None]) -> None:
+        """Run `action` as a part of the arrival, which ends if it fails; not if it is over."""
         if not self.enter():
             return
         try:
-            if self.open() and self._receive(i) and self.mark_landed(i):
-                self.hash_on()
+            action()
         except BaseException as exc:
             self.fail(exc)
             raise
@@ -285,15 +293,7 @@ class Arrival:
 
     def hash_aside(self) -> None:
         """Run `hash_on` as a task of its own."""
-        if not self.enter():
-            return
-        try:
-            self.hash_on()
-        except BaseException as exc:
-            self.fail(exc)
-            raise
-        finally:
-            self.leave()
+        self._run_inside(self.hash_on)
 
     @property
     def is_in_order(self) -> bool:
@@ -308,16 +308,13 @@ class Arrival:
         assert temp is not None
         self._hashes.check(obj)
         try:
-            st = self._store.seal(self._fd, obj.mtime_ns)
-            self._close()
-            if st.size != obj.size:
-                raise IntegrityError(f"'{obj.uri}' has {obj.size} bytes, but {st.size} were stored")
-            self._store.adopt(temp, self._fingerprint)
+            fd, self._fd = self._fd, -1
+            put_away(self._store, fd, temp, obj, self._fingerprint)
         except DatacachalogError:
             raise
         except OSError as exc:
             raise no_room(exc, temp) from exc
-        self._arrived(self._hashes.blake3)
+        self._arrived(obj, self._fingerprint, self._hashes.blake3)
         with self._mutex:
             self._is_over = self._is_stored = True
 
@@ -418,6 +415,20 @@ class SpanOrder:
 
 def _throw(error: Exception) -> None:
     raise error
+
+
+def put_away(store: Store, fd: int, temp: str, obj: RemoteObject, fingerprint: str) -> None:
+    """Make the verified file at `temp`, open as `fd`, the stored `obj`; close it in any case.
+
+    Raises plain OSError, and `IntegrityError` if the disk does not hold all bytes.
+    """
+    try:
+        found = store.seal(fd, obj.mtime_ns)
+    finally:
+        os.close(fd)  # a full disk can surface only here
+    if found.size != obj.size:
+        raise IntegrityError(f"'{obj.uri}' has {obj.size} bytes, but {found.size} were stored")
+    store.adopt(temp, fingerprint)
 
 
 def is_large(obj: RemoteObject) -> bool:

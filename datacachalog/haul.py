@@ -13,11 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from datacachalog import events
-from datacachalog.arrival import Arrival, Carefully, SpanOrder
+from datacachalog.arrival import Arrival, Carefully, SpanOrder, put_away
 from datacachalog.cache import files
 from datacachalog.cache.store import Store
 from datacachalog.checksums import Checksum, Hashes
-from datacachalog.errors import IntegrityError
 from datacachalog.model import RemoteObject
 from datacachalog.run import Run
 from datacachalog.settings import processors
@@ -204,19 +203,18 @@ class Parcel:
             self._open()
         haul, obj, temp = self._haul, self._object, self._temp
         self._hashes.check(obj)
-        found = haul.store.seal(self._fd, obj.mtime_ns)
-        self._close()
-        if found.size != obj.size:
-            raise IntegrityError(f"'{obj.uri}' has {obj.size} bytes, but {found.size} were stored")
-        haul.store.adopt(temp, self._fingerprint)
+        fd, self._fd = self._fd, -1
+        put_away(haul.store, fd, temp, obj, self._fingerprint)
         haul.run.temps.discard(temp)
         haul.store_away(obj, self._fingerprint, self._hashes.blake3)
         self._report(events.TransferFinished(haul.dataset, obj))
 
     def fail(self, error: BaseException) -> None:
         """Remove what came, and hand the object back unless the run was ended."""
-        with suppress(OSError):  # its bytes are not wanted
-            self._close()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with suppress(OSError):  # its bytes are not wanted
+                os.close(fd)
         if self._temp:
             with suppress(OSError):  # why it cannot be removed, reading it will say
                 files.remove(self._temp)
@@ -232,8 +230,3 @@ class Parcel:
         haul.run.temps.add(self._temp)
         self._fd = haul.store.create(self._temp)
         self._report(events.TransferStarted(haul.dataset, self._object))
-
-    def _close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)  # a full disk can surface only here

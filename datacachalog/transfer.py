@@ -181,14 +181,14 @@ class Transfer:
             self.disk.store,
             self.run,
             self.demand,
-            arrived=self._note_parcel,
+            arrived=self._note_arrived,
             handed_back=lambda obj: self._carefully(partial(self._begin, obj, batch), batch),
             is_over=lambda: batch.has_failed,
             waiting=deque(objects),
         )
 
-    def _note_parcel(self, obj: RemoteObject, fingerprint: str, blake3: str) -> None:
-        self._stored[obj.uri] = Stored(self.disk.store.path(fingerprint), blake3, True)
+    def _note_arrived(self, obj: RemoteObject, fingerprint: str, blake3: str) -> None:
+        self._stored[obj.uri] = Stored(self.disk.store.path(fingerprint), blake3, downloaded=True)
 
     def _convoy(self, objects: Sequence[RemoteObject], batch: Batch) -> Convoy:
         return Convoy(
@@ -243,21 +243,17 @@ class Transfer:
                 f"'{obj.uri}' is not in the cache, and `--offline` fetches nothing",
                 hint="run the command once with the network",
             )
-        fingerprint = obj.fingerprint(self.disk.endpoint)
         return Arrival(
             obj,
-            fingerprint,
+            obj.fingerprint(self.disk.endpoint),
             dataset=self.dataset,
             storage=self.storage,
             store=self.disk.store,
             run=self.run,
             demanded=self.demand(obj),
-            arrived=partial(self._note, obj, self.disk.store.path(fingerprint), downloaded=True),
+            arrived=self._note_arrived,
             in_one=in_one,
         )
-
-    def _note(self, obj: RemoteObject, path: str, blake3: str, *, downloaded: bool) -> None:
-        self._stored[obj.uri] = Stored(path, blake3, downloaded)
 
     def _vouch(self, obj: RemoteObject) -> None:
         """Check an object which lies in the store already; fetch it afresh if it is not right."""
@@ -278,7 +274,7 @@ class Transfer:
             store.discard(fingerprint)
             arrival.fetch()
         else:
-            self._note(obj, path, hashes.blake3, downloaded=False)
+            self._stored[obj.uri] = Stored(path, hashes.blake3, downloaded=False)
 
     # --- into place -------------------------------------------------------------
 
