@@ -6,13 +6,12 @@ worker does not bring, for whatever reason, is handed back. Used by `transfer`.
 
 import itertools
 import select
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from datacachalog import worker
 from datacachalog.errors import DatacachalogError
@@ -20,6 +19,11 @@ from datacachalog.haul import Haul
 from datacachalog.model import RemoteObject
 from datacachalog.settings import processors
 from datacachalog.worker import Answer, Errand, Load
+
+if TYPE_CHECKING:
+    import subprocess
+
+    Process = subprocess.Popen[bytes]
 
 MANY = 512
 """From so many parcels for each on, another process pays: it takes some 0.1 s to start."""
@@ -38,11 +42,10 @@ def size(parcels: int, width: int) -> int:
     return max(0, min(processors() - 1, 3, parcels // MANY))
 
 
-Process = subprocess.Popen[bytes]
-
-
-def start() -> Process:
+def start() -> "Process":
     """Start a worker that waits for its errand."""
+    import subprocess  # most runs need no worker
+
     # An editable install need not be in the path; last, so that it hides nothing.
     home = str(Path(__file__).parents[1])
     return subprocess.Popen(  # noqa: S603 - ourselves
@@ -54,7 +57,7 @@ def start() -> Process:
     )
 
 
-def work(haul: Haul, share: Callable[[], int], *, start: Callable[[], Process] = start) -> None:
+def work(haul: Haul, share: Callable[[], int], *, start: "Callable[[], Process]" = start) -> None:
     """Let workers, one at a time, carry a part of `haul` until nothing is left to begin.
 
     `share` tells how many requests a worker may have under way.
@@ -63,7 +66,7 @@ def work(haul: Haul, share: Callable[[], int], *, start: Callable[[], Process] =
         pass
 
 
-def _work_a_shift(haul: Haul, width: int, start: Callable[[], Process]) -> bool:
+def _work_a_shift(haul: Haul, width: int, start: "Callable[[], Process]") -> bool:
     """Let a new worker work; return whether that went well."""
     out: dict[int, RemoteObject] = {}
     try:
@@ -113,9 +116,11 @@ def _share(haul: Haul, out: dict[int, RemoteObject], sink: IO[bytes], source: IO
                 haul.note(obj, blake3)
 
 
-def _end(process: Process) -> None:
+def _end(process: "Process") -> None:
+    from subprocess import TimeoutExpired
+
     try:
         process.wait(2.0)
-    except subprocess.TimeoutExpired:
+    except TimeoutExpired:
         process.kill()
         process.wait()

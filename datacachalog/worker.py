@@ -7,7 +7,6 @@ a process and its own child. A worker whose input ends early ends at once, and c
 """
 
 import os
-import pickle
 import queue
 import signal
 import struct
@@ -57,6 +56,8 @@ class Answer(NamedTuple):
 
 def write(stream: IO[bytes], message: object) -> None:
     """Write one message to an unbuffered stream."""
+    import pickle  # here, since most runs need no worker
+
     data = pickle.dumps(message)
     view = memoryview(_LENGTH.pack(len(data)) + data)
     while view:
@@ -65,6 +66,8 @@ def write(stream: IO[bytes], message: object) -> None:
 
 def read(stream: IO[bytes]) -> Any:
     """Read one message; raises EOFError at the end."""
+    import pickle
+
     (length,) = _LENGTH.unpack(_read_all(stream, _LENGTH.size))
     return pickle.loads(_read_all(stream, length))  # noqa: S301 - from our own child or parent
 

@@ -129,7 +129,7 @@ def test_a_worker_that_dies_loses_nothing(carried: Callable[[int], Carried]) -> 
     some = carried(300)
     started: list[crew.Process] = []
 
-    def start() -> crew.Process:
+    def start() -> "crew.Process":
         started.append(crew.start())
         return started[-1]
 
@@ -154,7 +154,7 @@ def test_a_worker_that_is_none(source: str, carried: Callable[[int], Carried]) -
     """A process that is no worker costs nothing but the attempt."""
     some = carried(100)
 
-    def start() -> crew.Process:
+    def start() -> "crew.Process":
         return subprocess.Popen(
             [sys.executable, "-c", source],
             stdin=subprocess.PIPE,
@@ -172,7 +172,7 @@ def test_no_worker_to_be_had(carried: Callable[[int], Carried]) -> None:
     """Where no process can be started, all waits for the lane."""
     some = carried(3)
 
-    def start() -> crew.Process:
+    def start() -> "crew.Process":
         raise OSError("no more processes")
 
     crew.work(some.haul, width, start=start)
@@ -185,7 +185,7 @@ def test_an_interrupted_run_ends_its_workers(carried: Callable[[int], Carried]) 
     some = carried(300)
     started: list[crew.Process] = []
 
-    def start() -> crew.Process:
+    def start() -> "crew.Process":
         started.append(crew.start())
         return started[-1]
 

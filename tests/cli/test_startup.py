@@ -110,7 +110,7 @@ def test_local_datasets_load_no_cloud(project: Path) -> None:
 
 RUNNING = {
     *("asyncio", "concurrent", "logging", "multiprocessing", "platformdirs", "tomllib"),
-    *("urllib.request", "xml", "zipfile", "decimal"),
+    *("urllib.request", "xml", "zipfile", "decimal", "pickle", "subprocess"),
     *("datacachalog.readers.reading", "datacachalog.doctor", "datacachalog.document"),
     *("datacachalog.editing", "datacachalog.schema", "datacachalog.cli.options"),
 }
