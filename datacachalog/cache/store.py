@@ -84,8 +84,7 @@ class Store:
 
     def temp(self) -> str:
         """Return a fresh path in the store's file system, for bytes not yet verified."""
-        if not self._is_ready:
-            self.prepare()
+        self.prepare()
         return f"{self._tmp}/{files.temp_name()}"
 
     def create(self, temp: str) -> int:

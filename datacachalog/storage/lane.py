@@ -23,6 +23,8 @@ FIRST = 16
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
+"""How long a server may be silent; so for requests that block, too."""
+
 _TICK = 0.25
 _LONGEST_HEAD = 32 << 10
 

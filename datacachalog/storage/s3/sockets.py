@@ -22,13 +22,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from datacachalog.errors import StorageError
+from datacachalog.storage.lane import CONNECT_SECONDS, READ_SECONDS
 from datacachalog.storage.protocol import Channel
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
 
-CONNECT_SECONDS = 10.0
-READ_SECONDS = 60.0
 BLOCK = 1 << 20
 
 _UNDER_WAY = frozenset({0, errno.EINPROGRESS, errno.EINTR})
