@@ -116,7 +116,13 @@ class SourceUnreachableError(StorageError, ConnectionError):
 
 
 class ThrottledError(SourceUnreachableError):
-    """The storage asked to slow down (503 SlowDown, 429)."""
+    """The storage asked to slow down (503 SlowDown, 429); for so many seconds, if it said so."""
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class ObjectChangedError(StorageError):

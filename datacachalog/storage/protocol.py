@@ -5,12 +5,12 @@ Used by `resolve` and `transfer`. An implementation translates its library's err
 writes a local path.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from datacachalog.model import DeleteMarker, RemoteObject
 
@@ -37,59 +37,6 @@ class Uploaded:
     unproven: str | None = None
 
 
-class Channel(Protocol):
-    """A connection that never blocks."""
-
-    @property
-    def fileno(self) -> int:
-        """The descriptor to wait on; the same for all of its life."""
-        ...
-
-    @property
-    def holds_back(self) -> bool:
-        """Tell whether bytes may have come that no waiting shows: read until there are none."""
-        ...
-
-    def open(self) -> int:
-        """Go on connecting; return 0 when done, else the event of `selectors` to wait for."""
-        ...
-
-    def send(self, data: bytes) -> None:
-        """Send all of a request's head; raises OSError."""
-        ...
-
-    def receive(self, buffer: memoryview) -> int | None:
-        """Return how many bytes came into `buffer`: 0 at the end, None if none came yet."""
-        ...
-
-    def close(self) -> None:
-        """Hang up."""
-        ...
-
-
-class Site(Protocol):
-    """Where connections lead to; requests of one site may share them."""
-
-    def connect(self) -> Channel:
-        """Begin a connection; only the look-up of the host's name may block."""
-        ...
-
-    def avoid(self, channel: Channel) -> bool:
-        """Avoid the address that `channel` did not get through to; return if there are others."""
-        ...
-
-
-class Request(NamedTuple):
-    """A GET as `lane` carries it: where to, its bytes, and what is no right answer to it.
-
-    `check` takes the answer's status (200 or 206) and headers (names in lower case), and raises.
-    """
-
-    site: Site
-    head: bytes
-    check: Callable[[int, Mapping[str, str]], None]
-
-
 class Storage(Protocol):
     """Where objects live.
 
@@ -104,11 +51,18 @@ class Storage(Protocol):
         """
         ...
 
-    def scan(self, uri: str) -> Iterable[RemoteObject]:
+    def scan(
+        self, uri: str, *, known: Container[str] = frozenset(), is_thorough: bool = False
+    ) -> Iterable[RemoteObject]:
         """Return the object at `uri`, or what its glob matches, as it is now.
 
         A literal URI gives exactly one object or raises `ObjectNotFoundError`. A glob
-        gives any number, each key once, in any order; folder markers are left out.
+        gives any number, each key once, in any order; folder markers are left out. A listing
+        that is not complete is an error.
+
+        Where a storage has a fast way that cannot tell everything, it need not look twice at
+        empty objects whose URIs are `known` to be no folder markers, and `is_thorough` makes
+        it take the complete way.
         """
         ...
 
@@ -132,15 +86,9 @@ class Storage(Protocol):
 
         The request is bound to `obj`'s version id or ETag, and each response's identity,
         range and total size are compared with `obj`: `ObjectChangedError` when they differ,
-        `ObjectNotFoundError` when it is gone. Buffers are at most a few MiB. The caller
-        counts what it receives.
-        """
-        ...
-
-    def request(self, obj: RemoteObject, start: int, stop: int) -> Request | None:
-        """Return the GET of the same bytes, signed now; None where only `read` gives them.
-
-        Bound and checked as in `read`.
+        `ObjectNotFoundError` when it is gone. A body that is shorter or longer than asked for
+        is an `IntegrityError`, one that hardly moves (`stall`) a `SourceUnreachableError`.
+        Buffers are at most a few MiB, and stay valid. Never retried here.
         """
         ...
 
