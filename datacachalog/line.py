@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from datacachalog import events, globs
-from datacachalog.arrival import no_room
 from datacachalog.cache.disk import Disk
 from datacachalog.cache.locks import Lock
 from datacachalog.cache.placement import Folder
 from datacachalog.cache.record import Record
 from datacachalog.cache.state import PlacedFiles, State, StateFolder
 from datacachalog.checksums import LOCK, Checksum, Hashes
+from datacachalog.download import no_room
 from datacachalog.errors import (
     DatacachalogError,
     NotFetchedError,

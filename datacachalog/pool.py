@@ -1,4 +1,4 @@
-"""The one bounded pool of worker threads, and the valve that throttling turns down.
+"""The bounded pool of worker threads, and batches of tasks that are waited for together.
 
 Workers are daemons: after Ctrl-C a request that hangs in native code must not keep the
 process alive. Work is handed over in batches; a batch stops at its first error.
@@ -6,86 +6,12 @@ process alive. Work is handed over in batches; a batch stops at its first error.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Self, TypeVar
 
-from datacachalog.errors import ThrottledError
 from datacachalog.retry import Cancel, Cancelled
 
 T = TypeVar("T")
-
-
-LARGEST_BUFFER = 4 << 20
-"""What a storage holds of one request at a time, in bytes, at most."""
-
-MOST_BUFFERED = 64 << 20
-"""What all requests under way may hold together."""
-
-
-class Valve:
-    """Bounds how many requests are under way; throttling halves it, success reopens it slowly.
-
-    Additive increase, multiplicative decrease, as TCP does (RFC 5681). Requests that were
-    under way together and are throttled together count once. Bounds their buffers, too,
-    so that memory does not grow with the number of jobs.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._most = limit
-        self._limit = float(limit)
-        self._under_way = 0
-        self._buffered = 0
-        self._turns = 0
-        self._condition = threading.Condition()
-
-    @property
-    def limit(self) -> int:
-        """Return how many may be under way now."""
-        return max(1, int(self._limit))
-
-    @contextmanager
-    def passing(self, cancel: Cancel, size: int = 0) -> Iterator[None]:
-        """Wait for a place and hold it during the block; its end moves the limit.
-
-        `size` is how many bytes the request is about.
-        """
-        buffer = min(size, LARGEST_BUFFER)
-        with self._condition:
-            while not self._has_room(buffer):
-                cancel.check()
-                self._condition.wait(0.5)
-            self._under_way += 1
-            self._buffered += buffer
-            turns = self._turns
-        try:
-            yield
-        except ThrottledError:
-            self._turn_down(turns)
-            raise
-        else:
-            self._turn_up()
-        finally:
-            with self._condition:
-                self._under_way -= 1
-                self._buffered -= buffer
-                self._condition.notify_all()
-
-    def _has_room(self, buffer: int) -> bool:
-        if self._under_way >= self.limit:
-            return False
-        return not self._under_way or self._buffered + buffer <= MOST_BUFFERED
-
-    def _turn_down(self, turns: int) -> None:
-        with self._condition:
-            if turns == self._turns:
-                self._turns += 1
-                self._limit = max(1.0, self._limit / 2)
-
-    def _turn_up(self) -> None:
-        with self._condition:
-            if self._limit < self._most:
-                self._limit = min(self._most, self._limit + 1 / self._limit)
 
 
 class Batch:
@@ -109,9 +35,17 @@ class Batch:
                 self._cancel.check()
                 task()
         except BaseException as exc:  # noqa: BLE001 - the worker: raised again in `wait`
-            with self._condition:
-                if self.error is None:
-                    self.error = exc
+            self.fail(exc)
+        self.end()
+
+    def fail(self, error: BaseException) -> None:
+        """Keep the first error there is; a task that failed still has to `end`."""
+        with self._condition:
+            if self.error is None:
+                self.error = error
+
+    def end(self) -> None:
+        """Note that one task is over."""
         with self._condition:
             self._open -= 1
             if self._open == 0:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from blake3 import blake3
 
 from datacachalog import globs, relpath
-from datacachalog.cache.state import State
+from datacachalog.cache.state import NOTHING, PlacedFiles, State
 from datacachalog.errors import (
     AccessDeniedError,
     CatalogError,
@@ -99,6 +99,7 @@ def resolve(
     age of the last check or the pin allow it. It also answers, with a warning, when the
     source cannot be reached and `on_stale` does not forbid it. For the rest see `ask`.
     """
+    placed = previous.files if previous is not None else NOTHING
     if previous is not None and previous.digest != digest(dataset, pin, storage.endpoint):
         previous = None
     if policy.offline:
@@ -120,6 +121,7 @@ def resolve(
             retry=retry,
             server_now=server_now,
             with_versions=with_versions,
+            placed=placed,
         )
     except SourceUnreachableError as exc:
         if previous is None or dataset.on_stale == "error":
@@ -137,18 +139,20 @@ def ask(
     retry: Retry,
     server_now: Clock | None = None,
     with_versions: bool = False,
+    placed: PlacedFiles = NOTHING,
 ) -> Resolution:
     """Return what `dataset` means under `pin`, from the source itself.
 
     `now` is this machine's clock, `server_now` the storage's (a whole run may share one
     reading). `retry` repeats an action after transient errors. `with_versions` learns the
     version ids of what is latest too, where the source has them: what a lock needs, and a
-    plain listing does not tell.
+    plain listing does not tell. `placed` is what the last state has: where some of it is missing
+    now, the source is listed in the most thorough way before that is believed.
     """
     server_now = server_now or storage.now
     meant = settle(pin, server_now()) if isinstance(pin, Ago) else pin
     is_excluded = globs.excluder(dataset.exclude)
-    sight = _Sight(storage, meant, retry, is_excluded, with_versions=with_versions)
+    sight = _Sight(storage, meant, retry, is_excluded, with_versions, placed)
     objects: list[RemoteObject] = []
     warnings: tuple[str, ...] = ()
     why_nothing = None
@@ -227,6 +231,7 @@ class _Sight:
     retry: Retry
     is_excluded: Callable[[str], bool]
     with_versions: bool
+    placed: PlacedFiles
 
     def look_up(self, source: str) -> _Found:
         """Return what the pin makes of one source."""
@@ -241,11 +246,18 @@ class _Sight:
                 return _Found(self._scan(source))
 
     def _scan(self, source: str) -> list[RemoteObject]:
-        def scan() -> list[RemoteObject]:
-            with collection_paused():
-                return list(self.storage.scan(source))
+        known = _empty(self.placed)
 
-        return self.retry(scan)
+        def scan(*, is_thorough: bool) -> list[RemoteObject]:
+            with collection_paused():
+                return list(self.storage.scan(source, known=known, is_thorough=is_thorough))
+
+        if self.with_versions:
+            return self.retry(lambda: scan(is_thorough=True))
+        found = self.retry(lambda: scan(is_thorough=False))
+        if globs.is_glob(source) and _is_missing_some(source, found, self.placed):
+            return self.retry(lambda: scan(is_thorough=True))
+        return found
 
     def _pick(self, source: str, at: datetime | None) -> tuple[list[RemoteObject], Snapshot]:
         """Return what was current at `at`, and what the history was like on the way."""
@@ -293,6 +305,21 @@ class _Sight:
         return _Found(
             found, (f"'{source}' keeps no history: files deleted since {pin} cannot be seen",)
         )
+
+
+def _empty(placed: PlacedFiles) -> frozenset[str]:
+    """Return the URIs of the empty objects among `placed`."""
+    if 0 not in placed.size:
+        return frozenset()
+    return frozenset(uri for uri, size in zip(placed.uri, placed.size, strict=True) if not size)
+
+
+def _is_missing_some(source: str, found: list[RemoteObject], placed: PlacedFiles) -> bool:
+    """Tell whether something that was placed from `source` was not found."""
+    if [obj.relpath for obj in found] == placed.relpath:  # as nearly always
+        return False
+    missing = set(placed.uri).difference(obj.uri for obj in found)
+    return bool(missing) and any(map(globs.Glob(source).matches, missing))
 
 
 _NO_HISTORY_HINT = (

@@ -5,20 +5,21 @@ Used by `catalog`.
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 from blake3 import blake3
 
 from datacachalog import events, units
+from datacachalog.download_queue import DownloadQueue
 from datacachalog.errors import InvalidPinError
 from datacachalog.model import Ago, AsOf, Pin, VersionId
-from datacachalog.pool import Pool, Valve
+from datacachalog.pool import Pool
 from datacachalog.resolve import Policy, settle
 from datacachalog.retry import Cancel, retrying
 from datacachalog.run import Run
-from datacachalog.settings import DEFAULT_JOBS, MAX_JOBS, width
+from datacachalog.settings import DEFAULT_JOBS, MAX_JOBS, most_requests
 from datacachalog.storage.protocol import Storage
 
 Instant = str | date | datetime
@@ -67,8 +68,12 @@ def running(ask: Ask) -> Iterator[Run]:
     """Provide what all transfers of one call share; clean up after Ctrl-C."""
     jobs = max(1, min(MAX_JOBS, ask.jobs or DEFAULT_JOBS))
     cancel = Cancel()
-    with Pool(jobs, cancel) as pool, Pool(jobs, cancel) as walkers:
-        run = Run(pool, walkers, Valve(jobs), cancel, ask.report, width(ask.jobs))
+    temps: set[str] = set()
+    downloads = DownloadQueue(
+        most=most_requests(ask.jobs), cancel=cancel, report=ask.report, temps=temps
+    )
+    with Pool(jobs, cancel) as pool, Pool(jobs, cancel) as walkers, closing(downloads):
+        run = Run(pool, walkers, downloads, cancel, ask.report, temps)
         try:
             yield run
         except KeyboardInterrupt:

@@ -28,8 +28,8 @@ def cache_dir(configured: str | os.PathLike[str] | None, environ: Mapping[str, s
     return Path(os.path.abspath(os.path.expanduser(chosen)))
 
 
-def width(jobs: int | None) -> int:
-    """Return how many requests one lane may have under way: `jobs`, else as many as pay.
+def most_requests(jobs: int | None) -> int:
+    """Return how many requests may be under way at most: `jobs`, else as many as ever pay.
 
     A connection takes a descriptor, and half of those that the process may have are left alone.
     """
@@ -39,14 +39,6 @@ def width(jobs: int | None) -> int:
     if descriptors == resource.RLIM_INFINITY:
         descriptors = 2 * MAX_JOBS
     return max(1, min(jobs or MAX_JOBS, MAX_JOBS, descriptors // 2))
-
-
-def processors() -> int:
-    """Return how many processors this process may run on."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
 
 
 def umask() -> int:

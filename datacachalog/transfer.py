@@ -11,21 +11,19 @@ is a temporary file, a valid object, or a file that was announced. Called by `li
 plans, storages and the cache, but not how objects were resolved.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from datacachalog import crew
-from datacachalog.arrival import Arrival, is_large
 from datacachalog.cache.disk import Disk
 from datacachalog.cache.files import FileStat
+from datacachalog.cache.locks import Lock
 from datacachalog.cache.placement import Folder, SourceVanishedError, Staged
 from datacachalog.cache.state import PlacedFile, PlacedFiles
 from datacachalog.checksums import Checksum, Hashes
-from datacachalog.errors import DatacachalogError, LocalFileConflictError, OfflineError
-from datacachalog.haul import Convoy, Haul
+from datacachalog.download import Destination
+from datacachalog.errors import LocalFileConflictError, OfflineError
 from datacachalog.model import RemoteObject
 from datacachalog.plan import Download, Link, Plan
 from datacachalog.pool import Batch
@@ -34,9 +32,6 @@ from datacachalog.storage.protocol import Storage
 
 LOCK_WAIT = 15 * 60.0
 """Seconds to wait for another run that fetches the same large object; then fetch it too."""
-
-_MANY = 8
-"""From so many small objects on, a lane carries them."""
 
 _AT_ONCE = 64
 """Files that one task stages or publishes."""
@@ -59,10 +54,6 @@ class Result:
     downloaded_bytes: int
     linked: int
     dropped: int
-
-
-Carrier = Callable[[Callable[[], int]], None]
-"""Carries in the thread that calls it; is given what tells how many requests it may make."""
 
 
 class Demand(Protocol):
@@ -99,7 +90,6 @@ class Transfer:
     announce: Callable[[PlacedFiles], None] = keep_quiet
     is_offline: bool = False
     _stored: dict[str, Stored] = field(default_factory=dict)
-    _large: list[Arrival] = field(default_factory=list)
     _busy: list[RemoteObject] = field(default_factory=list)
 
     def execute(self) -> Result:
@@ -131,129 +121,66 @@ class Transfer:
 
     def fetch(self) -> None:
         """Bring every object of the plan's links and downloads into the store, verified."""
+        if self.plan.downloads:
+            self.disk.store.prepare()  # what cannot be kept is not asked for
         batch = Batch(self.run.cancel)
-        carriers, others = self._carriers(batch)
-        tasks: list[Callable[[], None]]
-        tasks = [partial(self._vouch, link.object) for link in self.plan.links]
-        try:
-            with self.run.carrying(len(carriers)) as share:
-                tasks += [partial(carry, share) for carry in carriers]
-                tasks += [partial(self._begin, obj, batch) for obj in others]
-                self.run.pool.start(tasks, batch).wait()
-            for obj in self._busy:
-                self._wait_for(obj)
-        finally:
-            for arrival in self._large:
-                arrival.give_up()
+        self.run.pool.start([partial(self._vouch, link.object) for link in self.plan.links], batch)
+        self._download([step.object for step in self.plan.downloads], batch)
+        batch.wait()
+        while self._busy:
+            self._wait_for(self._busy.pop())
 
-    def _carriers(self, batch: Batch) -> tuple[list[Carrier], Sequence[RemoteObject]]:
-        """Return what carries the downloads, and those that are better asked for one by one."""
-        # Large ones first: the last to finish then are small.
-        objects = sorted((step.object for step in self.plan.downloads), key=lambda o: -o.size)
-        if not self._has_lanes_to(objects[:1]):
-            return [], objects
-        small = [obj for obj in objects if not is_large(obj)]
-        large = objects[: len(objects) - len(small)]
-        carriers: list[Carrier] = []
-        if large:
-            convoy = self._convoy(large, batch)
-            carriers += [convoy.carry] * convoy.lanes
-        if len(small) >= _MANY:
-            haul = self._haul(small, batch)
-            workers = crew.size(len(small), self.run.width)
-            carriers += [haul.carry, *[partial(crew.work, haul)] * workers]
-            small = []
-        return carriers, small
-
-    def _has_lanes_to(self, objects: Sequence[RemoteObject]) -> bool:
-        try:
-            return not self.is_offline and any(
-                self.storage.request(obj, 0, obj.size) is not None for obj in objects
-            )
-        except DatacachalogError:
-            return False  # reading it will say why
-
-    def _haul(self, objects: Sequence[RemoteObject], batch: Batch) -> Haul:
-        return Haul(
+    def _download(
+        self, objects: Sequence[RemoteObject], batch: Batch, lock: Lock | None = None
+    ) -> None:
+        """Queue the downloads of `objects`, as tasks of `batch`; `lock` is held for the one."""
+        self._refuse_offline(objects)
+        to = Destination(
             self.dataset,
             self.storage,
-            self.disk.endpoint,
             self.disk.store,
-            self.run,
+            self.disk.endpoint,
             self.demand,
             arrived=self._note_arrived,
-            handed_back=lambda obj: self._carefully(partial(self._begin, obj, batch), batch),
-            is_over=lambda: batch.has_failed,
-            waiting=deque(objects),
+            busy=self._busy.append,
+            found=lambda obj: self._vouch_aside(obj, batch),
         )
+        self.run.downloads.add(objects, to, batch, lock=lock)
+
+    def _refuse_offline(self, objects: Sequence[RemoteObject]) -> None:
+        if objects and self.is_offline:
+            raise OfflineError(
+                f"'{objects[0].uri}' is not in the cache, and `--offline` fetches nothing",
+                hint="run the command once with the network",
+            )
 
     def _note_arrived(self, obj: RemoteObject, fingerprint: str, blake3: str) -> None:
         self._stored[obj.uri] = Stored(self.disk.store.path(fingerprint), blake3, downloaded=True)
 
-    def _convoy(self, objects: Sequence[RemoteObject], batch: Batch) -> Convoy:
-        return Convoy(
-            objects,
-            self.run,
-            begin=lambda obj, in_one: self._open(obj, batch, in_one=in_one),
-            carefully=lambda task: self._carefully(task, batch),
-            is_over=lambda: batch.has_failed,
-        )
-
-    def _carefully(self, task: Callable[[], None], batch: Batch) -> None:
-        self.run.pool.start([task], batch)
-
-    def _begin(self, obj: RemoteObject, batch: Batch) -> None:
-        """Fetch a small object at once; hand the ranges of a large one to the pool."""
-        if not is_large(obj):
-            self._arrival(obj).fetch()
-        elif arrival := self._open(obj, batch):
-            # Before all others, so that few objects are open at a time.
-            self.run.pool.start(arrival.tasks(), batch, first=True)
+    def _vouch_aside(self, obj: RemoteObject, batch: Batch) -> None:
+        self.run.pool.start([partial(self._vouch, obj)], batch)
 
     def _wait_for(self, obj: RemoteObject) -> None:
         """Fetch what another run is fetching, unless it succeeds.
 
         Nothing else is held meanwhile, so that two runs cannot wait for each other.
         """
-        batch = Batch(self.run.cancel)
-        arrival = self._open(obj, batch, wait=LOCK_WAIT)
-        if arrival is not None:
-            self.run.pool.start(arrival.tasks(), batch)
-        batch.wait()
-
-    def _open(
-        self, obj: RemoteObject, batch: Batch, *, in_one: bool = False, wait: float = 0
-    ) -> Arrival | None:
-        """Return the arrival of a large object; None if it is, or will be, there without."""
-        arrival = self._arrival(obj, in_one=in_one)
-        if not arrival.claim(wait=wait) and not wait:
-            self._busy.append(obj)
-            return None
-        self._large.append(arrival)
+        lock = Lock(self.disk.store.lock_path(obj.fingerprint(self.disk.endpoint)))
+        lock.acquire(wait=LOCK_WAIT, sleep=self.run.cancel.sleep)
         if self.disk.is_stored(obj):
-            # It arrived after the plan was made: look again, then only vouch for it.
-            arrival.give_up()
-            self.run.pool.start([partial(self._vouch, obj)], batch)
-            return None
-        return arrival
+            lock.release()
+            self._vouch(obj)
+        else:
+            self._download_now(obj, lock)
 
-    def _arrival(self, obj: RemoteObject, *, in_one: bool = False) -> Arrival:
-        if self.is_offline:
-            raise OfflineError(
-                f"'{obj.uri}' is not in the cache, and `--offline` fetches nothing",
-                hint="run the command once with the network",
-            )
-        return Arrival(
-            obj,
-            obj.fingerprint(self.disk.endpoint),
-            dataset=self.dataset,
-            storage=self.storage,
-            store=self.disk.store,
-            run=self.run,
-            demanded=self.demand(obj),
-            arrived=self._note_arrived,
-            in_one=in_one,
-        )
+    def _download_now(self, obj: RemoteObject, lock: Lock | None = None) -> None:
+        """Bring one object into the store, and return when it is there."""
+        batch = Batch(self.run.cancel)
+        self._download([obj], batch, lock)
+        batch.wait()
+        if obj in self._busy:
+            self._busy.remove(obj)
+            self._wait_for(obj)
 
     def _vouch(self, obj: RemoteObject) -> None:
         """Check an object which lies in the store already; fetch it afresh if it is not right."""
@@ -270,9 +197,9 @@ class Transfer:
             if not store.use(fingerprint, size=obj.size, mtime_ns=obj.mtime_ns):
                 raise FileNotFoundError(path)
         except OSError:  # a wrong checksum is one, too
-            arrival = self._arrival(obj)
+            self._refuse_offline([obj])
             store.discard(fingerprint)
-            arrival.fetch()
+            self._download_now(obj)
         else:
             self._stored[obj.uri] = Stored(path, hashes.blake3, downloaded=False)
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import datacachalog.arrival
+import datacachalog.download
 from datacachalog.catalog import Catalog
 from datacachalog.spec import CacheSettings, Dataset
 from tests.projects import Project, contents, orders
@@ -197,7 +197,9 @@ def main(base: str, kind: str, start: str, step: str) -> None:
 
     `kind` is `push`, or a sync as `first,moved,link,path`, such as `0,1,copy,0`.
     """
-    datacachalog.arrival.RANGE = 2048  # so that `big` comes in ranges
+    datacachalog.download.RANGE = datacachalog.download.WHOLE = (
+        2048  # so that `big` comes in ranges
+    )
     folder = Path(base, "kill")
     scenario: Scenario | Push = Push(folder)
     if kind != "push":

@@ -14,7 +14,7 @@ files and S3 (`tests/storage/test_contract.py`), so that it cannot lie.
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -147,7 +147,9 @@ class MemoryStorage:
         """Name the server."""
         return self._endpoint
 
-    def scan(self, uri: str) -> Iterator[RemoteObject]:
+    def scan(
+        self, uri: str, *, known: Container[str] = frozenset(), is_thorough: bool = False
+    ) -> Iterator[RemoteObject]:
         """Return the object at `uri`, or what its glob matches, as it is now."""
         self._enter("scan", uri)
         with self._lock:
@@ -199,9 +201,6 @@ class MemoryStorage:
             given += len(piece)
         if fault is not None and fault.error is not None:
             raise fault.error
-
-    def request(self, obj: RemoteObject, start: int, stop: int) -> None:
-        """Return None: only `read` gives bytes."""
 
     def upload(
         self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance

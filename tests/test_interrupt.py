@@ -17,21 +17,21 @@ STALLING = """
 import sys, threading
 from pathlib import Path
 
-from datacachalog import arrival, events
+from datacachalog import download, events
 from datacachalog.spec import Dataset
 from tests.memory_storage import MemoryStorage
 from tests.projects import LAKE, Project, orders
 
 base, stall, names = Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(",")
-arrival.RANGE = 64 << 10
+download.RANGE = download.WHOLE = 64 << 10
 
 
 class Stalling(MemoryStorage):
-    def scan(self, uri):
+    def scan(self, uri, **options):
         if stall == "scan":
             print("stalled", flush=True)
             native_wait()
-        yield from super().scan(uri)
+        yield from super().scan(uri, **options)
 
     def read(self, obj, start, stop):
         for piece in super().read(obj, start, stop):

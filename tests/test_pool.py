@@ -1,4 +1,4 @@
-"""The pool and the valve: bounded, fair to the first error, and quick to end."""
+"""The pool: bounded, fair to the first error, and quick to end."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from datacachalog.errors import SourceUnreachableError, ThrottledError
-from datacachalog.pool import LARGEST_BUFFER, MOST_BUFFERED, Batch, Pool, Valve
+from datacachalog.pool import Batch, Pool
 from datacachalog.retry import Cancel, Cancelled
 
 LONG = 10.0
@@ -167,117 +167,3 @@ def test_an_empty_batch_is_done() -> None:
         pool.each(lambda _: None, ())
 
     assert pool._threads == []
-
-
-# --- the valve ----------------------------------------------------------------------------
-
-
-def pass_through(valve: Valve, action: Callable[[], None] = lambda: None) -> None:
-    """Pass the valve once."""
-    with valve.passing(Cancel()):
-        action()
-
-
-def throttled() -> None:
-    """Be told to slow down."""
-    raise ThrottledError("slow down")
-
-
-def test_throttling_halves_the_limit() -> None:
-    """Down to one, never to none."""
-    valve = Valve(16)
-    limits = []
-    for _ in range(6):
-        with pytest.raises(ThrottledError):
-            pass_through(valve, throttled)
-        limits.append(valve.limit)
-
-    assert limits == [8, 4, 2, 1, 1, 1]
-
-
-def test_requests_throttled_together_count_once() -> None:
-    """Sixteen refusals at one moment are one sign, not sixteen."""
-    valve = Valve(16)
-    passes = [valve.passing(Cancel()) for _ in range(16)]
-    for each in passes:
-        each.__enter__()
-    for each in passes:
-        error = ThrottledError("slow down")
-        assert not each.__exit__(ThrottledError, error, None)
-
-    assert valve.limit == 8
-
-
-def test_other_failures_leave_the_limit_alone() -> None:
-    """A missing object says nothing about load."""
-    valve = Valve(4)
-
-    def fail() -> None:
-        raise SourceUnreachableError("x")
-
-    with pytest.raises(SourceUnreachableError):
-        pass_through(valve, fail)
-
-    assert valve.limit == 4
-
-
-def test_success_opens_the_valve_again_slowly() -> None:
-    """One more for each round of successes, up to where it began."""
-    valve = Valve(4)
-    with pytest.raises(ThrottledError):
-        pass_through(valve, throttled)
-    limits = []
-    for _ in range(20):
-        pass_through(valve)
-        limits.append(valve.limit)
-
-    assert limits[0] == 2
-    assert limits[1:4] == [2, 3, 3]
-    assert limits[-1] == 4
-
-
-def test_a_turned_down_valve_holds_requests_back() -> None:
-    """The next passes when one has left, even if it failed."""
-    valve, gate, order = Valve(1), Gate(), list[str]()
-
-    def second() -> None:
-        pass_through(valve, lambda: order.append("second"))
-
-    with valve.passing(Cancel()):
-        thread = threading.Thread(target=second)
-        thread.start()
-        order.append("first")
-    thread.join(LONG)
-    gate.open.set()
-
-    assert order == ["first", "second"]
-
-
-def test_waiting_at_the_valve_ends_with_the_run() -> None:
-    """Not when a place is free."""
-    valve, cancel = Valve(1), Cancel()
-    cancel.set()
-    with valve.passing(Cancel()), pytest.raises(Cancelled), valve.passing(cancel):
-        pass
-
-
-def test_few_large_requests_fill_the_valve_as_many_small_ones_do() -> None:
-    """Buffers are bounded together, whatever the number of jobs."""
-    valve = Valve(256)
-    large, small = MOST_BUFFERED // LARGEST_BUFFER, 0
-    with ExitStack() as passes:
-        for _ in range(large):
-            passes.enter_context(valve.passing(Cancel(), 1 << 40))
-        for _ in range(100):
-            passes.enter_context(valve.passing(Cancel(), small))
-        cancel = Cancel()
-        cancel.set()
-        with pytest.raises(Cancelled), valve.passing(cancel, 1):
-            pass
-
-
-def test_a_request_larger_than_all_room_passes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or nothing would ever move."""
-    monkeypatch.setattr("datacachalog.pool.MOST_BUFFERED", 1)
-    with Valve(4).passing(Cancel(), 1 << 40):
-        pass

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -194,7 +194,7 @@ def test_a_key_that_is_listed_twice_is_one_object() -> None:
     """Some servers repeat where one page ends and the next begins."""
 
     class Repeating(MemoryStorage):
-        def scan(self, uri: str) -> Iterator[RemoteObject]:
+        def scan(self, uri: str, **options: Any) -> Iterator[RemoteObject]:
             for obj in super().scan(uri):
                 yield from (obj, obj)
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from datacachalog.errors import IntegrityError, ObjectChangedError
 from datacachalog.model import RemoteObject
-from datacachalog.storage.protocol import Request
+from typing import Protocol as Request
 from datacachalog.storage.s3.wire import Wire, quoted, unquoted
 
 _PIECE = 1 << 20

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from datacachalog.errors import StorageError
-from datacachalog.storage.lane import CONNECT_SECONDS, READ_SECONDS
-from datacachalog.storage.protocol import Channel
+
+CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
+from typing import Protocol as Channel
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection

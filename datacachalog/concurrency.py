@@ -1,0 +1,138 @@
+"""How much is under way at once: the number of requests, and the bytes that memory holds of them.
+
+By Little's law few requests suffice next to a server and hundreds are needed far from it; no
+setting could fit both, so the number is found out. Used by `download`.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from datacachalog.retry import Cancel
+
+FIRST = 4
+"""Requests under way to begin with: enough for a server nearby, and for two processors."""
+
+_CLEARLY = 1.2
+_TRIALS = 3
+_SHORTEST_WINDOW = 0.02
+_LONGEST_WINDOW = 0.5
+_UNIT = 1 << 20
+
+
+class Concurrency:
+    """The limit on requests under way; thread-safe.
+
+    It is doubled for as long as that brings clearly more, and taken back where it does not, until
+    three trials have failed. Once the server throttles, it is halved each time and opened again
+    slowly: additive increase, multiplicative decrease, as TCP does (RFC 5681). What a request brings
+    is counted as one, and one more for each MiB, so that ranges and small objects have one
+    measure.
+    """
+
+    def __init__(
+        self, most: int, *, first: int = FIRST, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._most = most
+        self._limit = float(min(first, most))
+        self._proven = self._limit
+        self._rate = 0.0
+        self._failures = 0
+        self._refusals = 0
+        self._is_throttled = False
+        self._begun = clock()
+        self._brought = 0.0
+        self._answers = 0
+        self._mutex = threading.Lock()
+
+    @property
+    def limit(self) -> int:
+        """Return how many requests may be under way now."""
+        return int(self._limit)
+
+    @property
+    def refusals(self) -> int:
+        """Return how often the limit was lowered: a request notes it when it begins."""
+        return self._refusals
+
+    def restart(self) -> None:
+        """Begin to measure now: nothing was under way before."""
+        with self._mutex:
+            self._start_window(self._clock())
+
+    def note(self, answers: int, count: int) -> None:
+        """Note that `answers` requests ended, and that `count` bytes came."""
+        with self._mutex:
+            self._answers += answers
+            self._brought += answers + count / _UNIT
+            if self._is_throttled:
+                self._reopen(answers)
+            else:
+                self._judge(self._clock())
+
+    def lower(self, refusals: int) -> None:
+        """Halve the limit, as the server asks for less.
+
+        `refusals` is what the property was when the refused request began: requests that were under
+        way together and are refused together count once.
+        """
+        with self._mutex:
+            if refusals == self._refusals:
+                self._refusals += 1
+                self._is_throttled = True
+                self._limit = self._proven = max(1.0, self._limit / 2)
+
+    def _reopen(self, answers: int) -> None:
+        """Allow one request more for each round of answers."""
+        self._limit = min(float(self._most), self._limit + answers / self._limit)
+
+    def _judge(self, now: float) -> None:
+        """Compare the window that has passed, if it tells enough, with the one before it."""
+        seconds = now - self._begun
+        is_full = self._answers >= self.limit and seconds >= _SHORTEST_WINDOW
+        if not is_full and seconds < _LONGEST_WINDOW:
+            return
+        rate = self._brought / max(1e-6, seconds)
+        self._start_window(now)
+        if self._limit > self._proven and rate <= self._rate * _CLEARLY:
+            self._limit = self._proven
+            self._failures += 1
+            return
+        self._rate, self._proven = rate, self._limit
+        if self._failures < _TRIALS:
+            self._limit = min(float(self._most), self._limit * 2)
+
+    def _start_window(self, now: float) -> None:
+        self._begun, self._brought, self._answers = now, 0.0, 0
+
+
+class ByteBudget:
+    """Bounds the bytes that are under way and in memory, so that no setting can exhaust it."""
+
+    def __init__(self, size: int, cancel: Cancel) -> None:
+        self._size = size
+        self._cancel = cancel
+        self._used = 0
+        self._condition = threading.Condition()
+
+    def try_take(self, count: int) -> bool:
+        """Take `count` bytes if there is room; what is larger than all of it passes alone."""
+        with self._condition:
+            if self._used and self._used + count > self._size:
+                return False
+            self._used += count
+            return True
+
+    def take(self, count: int) -> None:
+        """Wait for room and take `count` bytes; raises `Cancelled` when the run ends."""
+        while not self.try_take(count):
+            with self._condition:
+                self._condition.wait(0.2)
+            self._cancel.check()
+
+    def give_back(self, count: int) -> None:
+        """Return `count` bytes."""
+        with self._condition:
+            self._used -= count
+            self._condition.notify()

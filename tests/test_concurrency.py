@@ -1,0 +1,138 @@
+"""How many requests are under way, and how many bytes of them memory holds."""
+
+import threading
+
+import pytest
+
+from datacachalog.concurrency import ByteBudget, Concurrency
+from datacachalog.retry import Cancel, Cancelled
+
+LONG = 10.0
+
+
+class Server:
+    """A clock, and a limit that is told of windows in which `rate(limit)` answers came a second."""
+
+    def __init__(self, most: int = 256) -> None:
+        self.now = 0.0
+        self.limit = Concurrency(most, first=4, clock=lambda: self.now)
+
+    def window(self, rate: float) -> int:
+        """Let one window pass at `rate` answers a second; return the limit after it."""
+        answers = max(self.limit.limit, int(rate * 0.05))
+        self.now += answers / rate
+        self.limit.note(answers, 0)
+        return self.limit.limit
+
+
+def test_it_doubles_while_that_brings_more() -> None:
+    """Far from the server every doubling doubles the rate, up to the most."""
+    server = Server(most=100)
+    limits = [server.window(30.0 * server.limit.limit) for _ in range(7)]
+
+    assert limits == [8, 16, 32, 64, 100, 100, 100]
+
+
+def test_what_brings_nothing_is_taken_back_and_tried_three_times() -> None:
+    """Next to the server four are enough, whatever is tried."""
+    server = Server()
+    limits = [server.window(20_000.0) for _ in range(12)]
+
+    assert limits == [8, 4, 8, 4, 8, 4, 4, 4, 4, 4, 4, 4]
+
+
+def test_a_little_more_is_not_worth_it() -> None:
+    """Less than a fifth is noise."""
+    server = Server()
+    server.window(1000.0)
+
+    assert server.window(1190.0) == 4
+
+
+def test_a_window_needs_as_many_answers_as_are_under_way() -> None:
+    """The first answers of a burst tell nothing yet."""
+    server = Server()
+    server.now += 0.03
+    server.limit.note(3, 0)
+    before = server.limit.limit
+    server.limit.note(1, 0)
+
+    assert (before, server.limit.limit) == (4, 8)
+
+
+def test_long_bodies_are_measured_on_the_way() -> None:
+    """What takes minutes to end does not take minutes to be judged."""
+    server = Server()
+    server.now += 0.6
+    server.limit.note(0, 50 << 20)
+
+    assert server.limit.limit == 8
+
+
+def test_throttling_halves_it_once_for_all_that_was_refused_together() -> None:
+    """Down to one, never to none."""
+    limit = Server().limit
+    under_way = limit.refusals
+    for _ in range(16):
+        limit.lower(under_way)
+    once = limit.limit
+    for _ in range(10):
+        limit.lower(limit.refusals)
+
+    assert (once, limit.limit) == (2, 1)
+
+
+def test_after_throttling_it_is_opened_again_slowly() -> None:
+    """One more for each round of answers, and never above the most."""
+    limit = Concurrency(6, first=4)
+    limit.lower(limit.refusals)
+    limits = []
+    for _ in range(8):
+        limit.note(limit.limit, 0)
+        limits.append(limit.limit)
+
+    assert limits == [3, 4, 5, 6, 6, 6, 6, 6]
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_it_never_exceeds_what_is_allowed(most: int) -> None:
+    """`--jobs 1` means one."""
+    server = Server(most)
+    limits = {server.window(50.0 * server.limit.limit) for _ in range(6)}
+
+    assert limits == {most}
+
+
+# --- bytes --------------------------------------------------------------------------------------
+
+
+def test_bytes_are_bounded_together() -> None:
+    """What does not fit waits until something is given back."""
+    budget = ByteBudget(100, Cancel())
+    budget.take(60)
+    taken = threading.Event()
+    thread = threading.Thread(target=lambda: (budget.take(50), taken.set()), daemon=True)
+    thread.start()
+    fits = budget.try_take(41), budget.try_take(40)
+    budget.give_back(60)
+
+    assert fits == (False, True)
+    assert taken.wait(LONG)
+
+
+def test_what_is_larger_than_all_room_passes_alone() -> None:
+    """Or it would never move."""
+    budget = ByteBudget(100, Cancel())
+
+    assert budget.try_take(1000)
+    assert not budget.try_take(1)
+
+
+def test_waiting_for_room_ends_with_the_run() -> None:
+    """Nobody gives back after Ctrl-C."""
+    cancel = Cancel()
+    budget = ByteBudget(100, cancel)
+    budget.take(100)
+    cancel.set()
+    with pytest.raises(Cancelled):
+        budget.take(1)
