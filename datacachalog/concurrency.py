@@ -8,8 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from datacachalog.retry import Cancel
-
 FIRST = 4
 """Requests under way to begin with: enough for a server nearby, and for two processors."""
 
@@ -25,9 +23,9 @@ class Concurrency:
 
     It is doubled for as long as that brings clearly more, and taken back where it does not, until
     three trials have failed. Once the server throttles, it is halved each time and opened again
-    slowly: additive increase, multiplicative decrease, as TCP does (RFC 5681). What a request brings
-    is counted as one, and one more for each MiB, so that ranges and small objects have one
-    measure.
+    slowly: additive increase, multiplicative decrease, as TCP does (RFC 5681). What a request
+    brings is counted as one, and one more for each MiB, so that ranges and small objects have
+    one measure.
     """
 
     def __init__(
@@ -110,29 +108,30 @@ class Concurrency:
 class ByteBudget:
     """Bounds the bytes that are under way and in memory, so that no setting can exhaust it."""
 
-    def __init__(self, size: int, cancel: Cancel) -> None:
+    def __init__(self, size: int) -> None:
         self._size = size
-        self._cancel = cancel
         self._used = 0
         self._condition = threading.Condition()
 
-    def try_take(self, count: int) -> bool:
+    def take(self, count: int) -> bool:
         """Take `count` bytes if there is room; what is larger than all of it passes alone."""
         with self._condition:
-            if self._used and self._used + count > self._size:
+            if not self._has_room(count):
                 return False
             self._used += count
             return True
 
-    def take(self, count: int) -> None:
-        """Wait for room and take `count` bytes; raises `Cancelled` when the run ends."""
-        while not self.try_take(count):
-            with self._condition:
-                self._condition.wait(0.2)
-            self._cancel.check()
+    def wait(self, count: int, seconds: float) -> None:
+        """Wait until there may be room for `count` bytes, at most so many seconds."""
+        with self._condition:
+            if not self._has_room(count):
+                self._condition.wait(seconds)
 
     def give_back(self, count: int) -> None:
         """Return `count` bytes."""
         with self._condition:
             self._used -= count
-            self._condition.notify()
+            self._condition.notify_all()
+
+    def _has_room(self, count: int) -> bool:
+        return not self._used or self._used + count <= self._size

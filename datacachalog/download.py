@@ -141,7 +141,7 @@ class ObjectDownload:
     # --- as a whole -----------------------------------------------------------------
 
     def receive(self, before_retry: Callable[[], None]) -> list[Buffer]:
-        """Return the object's bytes; after a transient error, what is missing is asked for again."""
+        """Return the object's bytes; after a transient error only what is missing is asked for."""
 
         def failed(error: DatacachalogError, attempt: int, delay: float) -> None:
             before_retry()
@@ -228,17 +228,18 @@ class ObjectDownload:
             raise no_room(exc, self._temp) from exc
         return self._ranges
 
+    def buffered(self, part: Range) -> int:
+        """Return how many bytes of a range may wait in memory to be hashed."""
+        count = part.stop - part.start
+        return min(count, _STREAM_BUFFERS) if len(self._ranges) == 1 else count
+
     def receive_range(self, part: Range) -> None:
-        """Bring one range into the file, from where it stands; the last one finishes the download."""
+        """Bring one range into the file; the last one to end finishes the download."""
         try:
             if not self.is_over:
-                part.held = min(part.stop - part.start, RANGE)
-                if len(self._ranges) == 1:
-                    part.held = min(part.held, _STREAM_BUFFERS)
-                self._transport.budget.take(part.held)
                 attempt = partial(self._attempt, part)
                 retrying(attempt, cancel=self._transport.cancel, failed=self._note_retry)
-        except BaseException as exc:  # noqa: BLE001 - a worker: raised again where the batch is waited for
+        except BaseException as exc:  # noqa: BLE001 - a worker: `wait` raises it
             self.fail(exc)
         with self._mutex:
             self._left -= 1

@@ -20,7 +20,7 @@ from datacachalog.model import RemoteObject
 from datacachalog.pool import Batch
 from datacachalog.retry import Cancel
 
-BUDGET = 96 << 20
+BUDGET = 64 << 20
 """Bytes that memory may hold of all downloads under way."""
 
 STREAMS = 4
@@ -29,6 +29,9 @@ STREAMS = 4
 _LOT = 16
 _LOT_SECONDS = 0.01
 """So many small objects are handed over at once, or what came in so many seconds."""
+
+_TICK = 0.2
+"""Seconds after which a thread that waits for room looks whether the run has ended."""
 
 _Target = Callable[[], None]
 _Whole = tuple[ObjectDownload, list[Buffer]]
@@ -46,7 +49,7 @@ class DownloadQueue:
         self, *, most: int, cancel: Cancel, report: events.Report, temps: set[str]
     ) -> None:
         self._concurrency = Concurrency(most)
-        self._budget = ByteBudget(BUDGET, cancel)
+        self._budget = ByteBudget(BUDGET)
         self._transport = Transport(
             cancel, report, temps, self._budget, self._concurrency, self._note
         )
@@ -66,9 +69,9 @@ class DownloadQueue:
         *,
         lock: Lock | None = None,
     ) -> None:
-        """Queue the downloads of `objects`, each a task of `batch`; `lock` is that of the one object.
+        """Queue the downloads of `objects`, each a task of `batch`.
 
-        Large ones first: the last to finish then are small.
+        Large ones first: the last to finish then are small. `lock` is held for the one object.
         """
         ordered = sorted(objects, key=lambda obj: -obj.size)
         downloads = [ObjectDownload(obj, to, self._transport, batch, lock) for obj in ordered]
@@ -115,18 +118,31 @@ class DownloadQueue:
         if self._concurrency.limit > before:
             self._start_askers()
 
-    def _next(self) -> ObjectDownload | _Part | None:
-        """Return what is to be done next; None ends the thread that asks."""
-        with self._mutex:
-            if self._waiting and self._askers <= self._concurrency.limit:
-                return self._waiting.popleft()
-            self._askers -= 1
-            return None
+    def _next(self, lot: "_Lot") -> ObjectDownload | _Part | None:
+        """Return what is to be done next, once memory has room for it; None ends the thread.
+
+        Room is taken in the order of the queue: ranges are hashed in order, so a later one that
+        took the room of an earlier one would never give it back.
+        """
+        while True:
+            with self._mutex:
+                if not self._waiting or self._askers > self._concurrency.limit:
+                    self._askers -= 1
+                    return None
+                count = _memory(self._waiting[0])
+                if self._budget.take(count):
+                    task = self._waiting.popleft()
+                    break
+            lot.hand_over()
+            self._budget.wait(count, _TICK)
+        if isinstance(task, tuple):
+            task[1].held = count
+        return task
 
     def _ask(self) -> None:
         """Ask for one download after another, until there are no more or fewer threads suffice."""
         lot = _Lot(self)
-        while (task := self._next()) is not None:
+        while (task := self._next(lot)) is not None:
             if isinstance(task, tuple):
                 lot.hand_over()
                 download, part = task
@@ -139,28 +155,20 @@ class DownloadQueue:
         lot.hand_over()
 
     def _receive(self, download: ObjectDownload, lot: "_Lot") -> None:
-        """Ask for a small object, once there is room for it."""
-        size = download.object.size
-        if download.is_over:
-            download.finish()
-            return
+        """Ask for a small object."""
         try:
-            if not self._budget.try_take(size):
-                lot.hand_over()
-                self._budget.take(size)
-            try:
-                body = download.receive(lot.hand_over)
-            except BaseException:
-                self._budget.give_back(size)
-                raise
-        except BaseException as exc:  # noqa: BLE001 - a worker: raised again where the batch is waited for
+            self._transport.cancel.check()
+            body = [] if download.is_over else download.receive(lot.hand_over)
+        except BaseException as exc:  # noqa: BLE001 - a worker: `wait` raises it
             download.fail(exc)
+        if download.is_over:
+            self._budget.give_back(download.object.size)
             download.finish()
         else:
             lot.add(download, body)
 
     def _begin(self, download: ObjectDownload) -> None:
-        """Begin a large object; its other ranges go first, so that few are open at a time."""
+        """Begin a large object; its ranges go first, so that few are open at a time."""
         with self._mutex:
             in_one = self._large > STREAMS
             self._large -= 1
@@ -168,16 +176,14 @@ class DownloadQueue:
         try:
             if not download.is_over:
                 parts = download.begin(in_one=in_one)
-        except BaseException as exc:  # noqa: BLE001 - a worker: raised again where the batch is waited for
+        except BaseException as exc:  # noqa: BLE001 - a worker: `wait` raises it
             download.fail(exc)
         if not parts:
             download.finish()
             return
-        first, *others = parts
         with self._mutex:
-            self._waiting.extendleft((download, part) for part in reversed(others))
+            self._waiting.extendleft((download, part) for part in reversed(parts))
         self._start_askers()
-        download.receive_range(first)
 
     # --- writing ------------------------------------------------------------------
 
@@ -197,6 +203,14 @@ class DownloadQueue:
                     download.fail(exc)
                 self._budget.give_back(download.object.size)
                 download.finish()
+
+
+def _memory(task: ObjectDownload | _Part) -> int:
+    """Return how many bytes memory will hold of a task."""
+    if isinstance(task, tuple):
+        download, part = task
+        return 0 if download.is_over else download.buffered(part)
+    return task.object.size if task.is_whole else 0
 
 
 class _Lot:

@@ -5,7 +5,6 @@ import threading
 import pytest
 
 from datacachalog.concurrency import ByteBudget, Concurrency
-from datacachalog.retry import Cancel, Cancelled
 
 LONG = 10.0
 
@@ -108,31 +107,22 @@ def test_it_never_exceeds_what_is_allowed(most: int) -> None:
 
 def test_bytes_are_bounded_together() -> None:
     """What does not fit waits until something is given back."""
-    budget = ByteBudget(100, Cancel())
+    budget = ByteBudget(100)
     budget.take(60)
-    taken = threading.Event()
-    thread = threading.Thread(target=lambda: (budget.take(50), taken.set()), daemon=True)
+    fits = budget.take(41), budget.take(40), budget.take(1)
+    thread = threading.Thread(target=lambda: budget.wait(50, LONG), daemon=True)
     thread.start()
-    fits = budget.try_take(41), budget.try_take(40)
     budget.give_back(60)
+    thread.join(LONG / 2)
 
-    assert fits == (False, True)
-    assert taken.wait(LONG)
+    assert fits == (False, True, False)
+    assert not thread.is_alive()
+    assert budget.take(50)
 
 
 def test_what_is_larger_than_all_room_passes_alone() -> None:
     """Or it would never move."""
-    budget = ByteBudget(100, Cancel())
+    budget = ByteBudget(100)
 
-    assert budget.try_take(1000)
-    assert not budget.try_take(1)
-
-
-def test_waiting_for_room_ends_with_the_run() -> None:
-    """Nobody gives back after Ctrl-C."""
-    cancel = Cancel()
-    budget = ByteBudget(100, cancel)
-    budget.take(100)
-    cancel.set()
-    with pytest.raises(Cancelled):
-        budget.take(1)
+    assert budget.take(1000)
+    assert not budget.take(1)

@@ -1,12 +1,10 @@
 """The pool: bounded, fair to the first error, and quick to end."""
 
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
 
 import pytest
 
-from datacachalog.errors import SourceUnreachableError, ThrottledError
+from datacachalog.errors import SourceUnreachableError
 from datacachalog.pool import Batch, Pool
 from datacachalog.retry import Cancel, Cancelled
 

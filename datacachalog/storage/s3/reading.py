@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import partial
+from typing import Protocol as Request
 
 from datacachalog.errors import IntegrityError, ObjectChangedError
 from datacachalog.model import RemoteObject
-from typing import Protocol as Request
 from datacachalog.storage.s3.wire import Wire, quoted, unquoted
 
 _PIECE = 1 << 20

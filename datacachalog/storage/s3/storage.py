@@ -11,12 +11,12 @@ from itertools import groupby, takewhile
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from typing import Protocol as Request
 
 from datacachalog import globs, relpath
 from datacachalog.errors import VersioningNotSupportedError
 from datacachalog.model import DeleteMarker, RemoteObject, objects_of
 from datacachalog.storage.protocol import Advance, Expect, Uploaded
-from typing import Protocol as Request
 from datacachalog.storage.s3 import listing, reading, uploading
 from datacachalog.storage.s3.connection import Connection, connect
 from datacachalog.storage.s3.describing import describe, describe_version
