@@ -10,10 +10,11 @@ python -m benchmarks --out benchmarks      keep results.txt, .json and .svg ther
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -28,10 +29,15 @@ from benchmarks.servers.front import find_nginx, serving
 
 _HERE = Path(__file__).parent
 
+_LOOK = 0.5
+"""Seconds between two looks whether the process that started `--serve` is still there."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what was asked for, print and write the table; return the exit code."""
     options = _options(argv)
+    # As an exception it passes through every `finally`: servers stop, the runs' folder goes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if options.list:
         for name, scenario in SCENARIOS.items():
             sys.stdout.write(f"{name:<16}{(scenario.__doc__ or '').splitlines()[0]}\n")
@@ -69,7 +75,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="see --list")
     parser.add_argument("--list", action="store_true", help="list the scenarios")
-    parser.add_argument("--serve", action="store_true", help="only serve, until Ctrl-C")
+    parser.add_argument("--serve", action="store_true", help="only serve, until stopped")
     parser.add_argument("--peers", default=",".join(peers.NAMES), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     size = parser.add_mutually_exclusive_group()
@@ -105,7 +111,11 @@ def _sizes(options: argparse.Namespace) -> Sizes:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    """Serve the buckets of bodies and listings until Ctrl-C, and say where."""
+    """Serve the buckets of bodies and listings, and say where.
+
+    Ends at Ctrl-C, at SIGTERM, and when the process that started it is gone.
+    """
+    parent = os.getppid()
     sizes = _sizes(options)
     lake = Lake(_made(options.cache / "data"))
     buckets = [
@@ -121,7 +131,8 @@ def _serve(options: argparse.Namespace) -> int:
         sys.stdout.write("".join(f"bucket   {bucket.name}\n" for bucket in buckets))
         sys.stdout.flush()
         with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+            while os.getppid() == parent:
+                time.sleep(_LOOK)
     return 0
 
 

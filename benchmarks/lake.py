@@ -27,6 +27,9 @@ BETWEEN = "2024-03-01T00:00:00Z"
 SHARED_SIZE = 100
 """Bytes of an object of which only the number matters."""
 
+ODD_KEY = "odd//key"
+"""A key with an empty segment, which not every client can list or ask for."""
+
 _BLOCK = 1 << 20
 
 
@@ -69,6 +72,17 @@ class Lake:
             return (
                 Listed(f"part/{i // 1000:04d}/{i:07d}.bin", WRITTEN, size) for i in range(count)
             )
+
+        return self._made(bucket, make)
+
+    def listed_odd(self, count: int, size: int = SHARED_SIZE) -> Bucket:
+        """Return the same with `ODD_KEY` in place of the first key."""
+        bucket = Bucket(f"odd-{count}-{size}", count, count * size)
+
+        def make() -> Iterator[Listed]:
+            self._write(f"current/{bucket.name}.shared", size, WRITTEN, 0)
+            keys = [ODD_KEY, *(f"part/{i // 1000:04d}/{i:07d}.bin" for i in range(1, count))]
+            return (Listed(key, WRITTEN, size) for key in keys)
 
         return self._made(bucket, make)
 

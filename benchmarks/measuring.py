@@ -63,9 +63,14 @@ def measure(command: Command) -> Sample:
         watchdog.daemon = True
         watchdog.start()
         # What the kernel accounted to exactly this child, and those it waited for.
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:  # Ctrl-C or SIGTERM: its servers are about to stop
+            process.kill()
+            raise
+        finally:
+            watchdog.cancel()
         seconds = time.perf_counter() - began
-        watchdog.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
     said = log.read_text(errors="replace")
     if process.returncode != 0:

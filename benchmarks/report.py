@@ -2,12 +2,12 @@
 
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 
 from benchmarks.measuring import Sample
-from benchmarks.scenarios import OURS, AtMost, Goal, Memory, Within
+from benchmarks.scenarios import OURS, AtMost, CpuAtMost, Goal, Memory, Within
 
 BEST = "the best peer"
 
@@ -83,11 +83,10 @@ class Row:
         match goal:
             case AtMost(other, factor):
                 text = f"≤ {factor:g} × {other}"  # noqa: RUF001 - a multiplication
-                found = self.best if other == BEST else self._find(other)
-                if found is None or not found.runs or not self.ours.runs:
-                    return Verdict(text, "", None)
-                reached = ratio(self.ours, found)
-                return Verdict(text, f"{reached:.2f}", reached <= factor)
+                return self._compared(text, other, factor, _seconds)
+            case CpuAtMost(other, factor):
+                text = f"CPU ≤ {factor:g} × {other}"  # noqa: RUF001 - a multiplication
+                return self._compared(text, other, factor, _cpu)
             case Within(seconds):
                 text = f"≤ {_time(seconds)}"
                 if not self.ours.runs:
@@ -99,14 +98,31 @@ class Row:
                     return Verdict(text, "", None)
                 return Verdict(text, f"{self.ours.peak >> 20} MiB", self.ours.peak <= size)
 
+    def _compared(
+        self, text: str, other: str, factor: float, of: Callable[[Sample], float]
+    ) -> Verdict:
+        found = self.best if other == BEST else self._find(other)
+        if found is None or not found.runs or not self.ours.runs:
+            return Verdict(text, "", None)
+        reached = ratio(self.ours, found, of)
+        return Verdict(text, f"{reached:.2f}", reached <= factor)
+
     def _find(self, name: str) -> Result | None:
         return next((result for result in self.results if result.name == name), None)
 
 
-def ratio(one: Result, other: Result) -> float:
+def _seconds(sample: Sample) -> float:
+    return sample.seconds
+
+
+def _cpu(sample: Sample) -> float:
+    return sample.cpu
+
+
+def ratio(one: Result, other: Result, of: Callable[[Sample], float] = _seconds) -> float:
     """Return the median of the ratios of each round: what drifts, drifts for both."""
     pairs = zip(one.samples, other.samples, strict=False)
-    return median(a.seconds / b.seconds for a, b in pairs if a is not None and b is not None)
+    return median(of(a) / of(b) for a, b in pairs if a is not None and b is not None)
 
 
 def text(rows: Iterable[Row], notes: Sequence[str]) -> str:

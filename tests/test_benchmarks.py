@@ -1,11 +1,16 @@
-"""The servers of the benchmarks speak S3 as our own storage reads it."""
+"""The servers of the benchmarks speak S3 as our own storage reads it, and end with the harness."""
 
+import os
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks.servers.front import running
+from benchmarks.servers.front import find_nginx, running
 from benchmarks.servers.index import Index, Listed, write_index
 from datacachalog.model import DeleteMarker
 from datacachalog.spec import StorageSettings
@@ -86,3 +91,66 @@ def test_a_replaced_entry_is_seen_by_other_readers(indexes: Path, tmp_path: Path
         page = b"".join(bytes(piece) for piece in reader.page("", "", "", "", 10).pieces)
 
     assert b"2024-06-01T00:00:00.000Z" in page
+
+
+# A server that outlives its harness would hold the other end of the harness's standard error:
+# `communicate` returns only when all processes that have it are gone.
+_ENDS_WITHIN = 30.0
+
+_LISTER = """
+import sys, time
+from benchmarks.servers.front import running
+with running("lister", sys.argv[1]) as port:
+    print(port, flush=True)
+    time.sleep(3600)
+"""
+
+_SERVE = [sys.executable, "-m", "benchmarks", "--serve", "--check", "--dcl", sys.executable]
+
+_PARENT = [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])"]
+
+
+def _start(argv: list[str]) -> subprocess.Popen[str]:
+    root = Path(__file__).parents[1]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(argv, cwd=root, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+
+
+def _is_listening(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_server_ends_when_its_harness_is_killed(indexes: Path) -> None:
+    """A harness that cannot clean up leaves no server behind."""
+    harness = _start([sys.executable, "-c", _LISTER, str(indexes)])
+    assert harness.stdout is not None
+    port = int(harness.stdout.readline())
+    assert _is_listening(port)
+    harness.kill()
+    harness.communicate(timeout=_ENDS_WITHIN)
+
+    assert not _is_listening(port)
+
+
+@pytest.mark.skipif(find_nginx() is None, reason="nginx is missing")
+@pytest.mark.parametrize(
+    ("argv", "number"),
+    [
+        pytest.param(_SERVE, signal.SIGTERM, id="the harness gets SIGTERM"),
+        pytest.param(_SERVE, signal.SIGKILL, id="the harness is killed"),
+        pytest.param([*_PARENT, *_SERVE], signal.SIGKILL, id="its parent is killed"),
+    ],
+)
+def test_all_servers_end(argv: list[str], number: signal.Signals, tmp_path: Path) -> None:
+    """`--serve` leaves neither nginx nor a server of ours behind, whatever ends it."""
+    harness = _start([*argv, "--cache", str(tmp_path)])
+    assert harness.stdout is not None
+    lines = (harness.stdout.readline() for _ in range(3))
+    ports = [int(line.rpartition(":")[2]) for line in lines if "http" in line]
+    assert all(_is_listening(port) for port in ports)
+    os.kill(harness.pid, number)
+    harness.communicate(timeout=_ENDS_WITHIN)
+
+    assert len(ports) >= 2
+    assert not any(_is_listening(port) for port in ports)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -136,7 +136,7 @@ def serving(
         (run / "nginx.conf").write_text(text)
         argv = [nginx, "-p", str(run), "-c", str(run / "nginx.conf")]
         argv += ["-e", str(run / "error.log")]
-        stack.enter_context(_stopped(subprocess.Popen(argv)))
+        stack.enter_context(_kept(argv))
         _await(plain)
         yield Endpoints(
             f"http://127.0.0.1:{plain}",
@@ -164,22 +164,28 @@ def _free_ports(count: int) -> list[int]:
 def running(name: str, *arguments: str) -> Iterator[int]:
     """Run our own server `name` during the block; provide the port that it prints."""
     argv = [sys.executable, "-m", f"benchmarks.servers.{name}", *arguments]
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(argv, cwd=root, stdout=subprocess.PIPE, text=True)
-    with _stopped(process):
+    with _kept(argv, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         yield int(process.stdout.readline())
 
 
 @contextmanager
-def _stopped(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> Iterator[None]:
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+def _kept(argv: Sequence[str], stdout: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server during the block, and no longer than this process, however that ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.servers.keeper", *argv],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        start_new_session=True,  # Ctrl-C is for the harness, which then stops its servers
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait()
 
 
 def _await(port: int) -> None:
