@@ -16,6 +16,7 @@ from datacachalog.errors import (
     IntegrityError,
     OfflineError,
     SourceUnreachableError,
+    ThrottledError,
 )
 
 T = TypeVar("T")
@@ -23,6 +24,8 @@ T = TypeVar("T")
 ATTEMPTS = 6
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 10.0
+LONGEST_RETRY_AFTER = 60.0
+"""Seconds that a server may ask to be left alone; asked for more, it is asked again all the same."""
 
 
 class Cancelled(BaseException):
@@ -86,7 +89,8 @@ def retrying(
 ) -> T:
     """Return what `action` returns, repeating it after transient errors.
 
-    `failed(error, attempt, delay)` is told before each wait; the last error is raised.
+    A server that says how long it wants to be left alone (Retry-After) is. `failed(error,
+    attempt, delay)` is told before each wait; the last error is raised.
     """
     attempt = 1
     while True:
@@ -98,5 +102,7 @@ def retrying(
             if attempt > attempts or not is_transient(error):
                 raise
             delay = delay_before(attempt, random.random())  # noqa: S311 - jitter, not secrecy
+            if isinstance(error, ThrottledError) and error.retry_after is not None:
+                delay = max(delay, min(error.retry_after, LONGEST_RETRY_AFTER))
             failed(error, attempt, delay)
             cancel.sleep(delay)

@@ -116,6 +116,17 @@ def test_waits_differ_from_run_to_run() -> None:
     assert len(naps) > 10
 
 
+@pytest.mark.parametrize(("asked", "waited"), [(0.0, 0.2), (7.0, 7.0), (9999.0, 60.0)])
+def test_a_server_that_says_how_long_to_wait_is_left_alone_so_long(
+    asked: float, waited: float
+) -> None:
+    """But not for ever."""
+    cancel = Patience()
+    retrying(Flaky(ThrottledError("x", retry_after=asked)), cancel=cancel, failed=ignore)
+
+    assert cancel.naps[0] == pytest.approx(waited, rel=0.5 if asked == 0.0 else 0)
+
+
 def test_a_run_that_ended_begins_nothing() -> None:
     """The flag is looked at before each attempt."""
     cancel, action = Patience(), Flaky()
