@@ -24,7 +24,7 @@ CATALOG_KEYS = (
 )
 """What stands at the top of a catalog: the fields of `spec.CatalogSpec`."""
 
-SECRETS = ("key", "secret", "token")
+SECRETS = ("key", "secret", "token", "sse_customer_key")
 """What a storage's settings take from the environment only."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

@@ -29,6 +29,7 @@ from datacachalog.errors import (
 from datacachalog.loader import LoadedCatalog, load
 from datacachalog.settings import cache_dir
 from datacachalog.spec import Dataset, StorageSettings
+from datacachalog.storage.s3 import S3Storage
 from datacachalog.storage.s3.connection import Connection, connect
 from datacachalog.suggest import did_you_mean
 from datacachalog.units import format_duration, format_size
@@ -237,14 +238,14 @@ def _settings(dataset: Dataset, loaded: LoadedCatalog, environ: Mapping[str, str
 
 
 def _identity(subject: str, connection: Connection, settings: StorageSettings) -> Check:
-    if connection.credentials is None:
-        return Check(subject, "identity", Verdict.FACT, "anonymous")
     try:
-        key = connection.credentials().key
+        keys = S3Storage(connection).credentials()
     except DatacachalogError as exc:
         return Check(subject, "identity", Verdict.BAD, str(exc), exc.hint)
+    if keys is None:
+        return Check(subject, "identity", Verdict.FACT, "anonymous")
     profile = f", profile {settings.profile}" if settings.profile else ""
-    return Check(subject, "identity", Verdict.FACT, f"access key …{key[-4:]}{profile}")
+    return Check(subject, "identity", Verdict.FACT, f"access key …{keys.key[-4:]}{profile}")
 
 
 def _reach(dataset: Dataset, catalog: Catalog) -> Check:

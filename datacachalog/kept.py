@@ -104,6 +104,7 @@ class KeptStorage(_Kept):
     key = None
     secret = None
     token = None
+    sse_customer_key = None
     requester_pays = False
     addressing_style = "auto"
     ca_bundle = None

@@ -286,6 +286,14 @@ class StorageSettings(_Spec):
         description="The session token of temporary keys, only as `${VAR}`.",
         examples=["${LAB_SESSION_TOKEN}"],
     )
+    sse_customer_key: OptionalText = Field(
+        default=None,
+        repr=False,
+        exclude=True,
+        description="The key that the bucket's objects are encrypted with (SSE-C), in base64, "
+        "only as `${VAR}`.",
+        examples=["${LAB_SSE_KEY}"],
+    )
     requester_pays: Flag = Field(
         default=False, description="Agree to pay for requests and traffic.", examples=[True]
     )

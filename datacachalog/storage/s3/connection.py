@@ -1,31 +1,32 @@
 """How to reach one S3: the user's settings, translated once.
 
-`connect` is the one function that reads settings, environment and profile; `wire` builds its
-signed requests from what it returns.
+`connect` is the one function that reads settings, environment and profile; s3fs, and
+whatever else asks the same S3, is set up from what it returns.
 The profile's files are read by botocore, which costs 0.2 s to import: only where a profile
 is named or such a file exists.
 """
 
+import base64
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from datacachalog.errors import StorageError
-from datacachalog.storage.s3.credentials import CredentialSource, Fixed, FromChain
-from datacachalog.storage.s3.signing import Credentials
+from datacachalog.storage.s3.credentials import Credentials
 
 if TYPE_CHECKING:
-    import botocore.session
+    from s3fs import S3FileSystem
 
     from datacachalog.spec import StorageSettings
 
 DEFAULT_REGION = "us-east-1"
 _AMAZON = re.compile(r"(?:^|\.)amazonaws\.com(?P<china>\.cn)?$")
 _HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_SSE_KEY_BYTES = 32
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -34,28 +35,27 @@ class Connection:
     """Everything that decides where requests go and how they are signed.
 
     `endpoint_url` is None for Amazon's own. `region` is None where nobody said one: it is
-    then asked per bucket. `credentials` is None for unsigned requests. `ca_bundle` is a file
-    or folder of certificates to trust besides the system's.
+    then asked per bucket. `ca_bundle` is a file or folder of certificates to trust besides
+    the system's. `keys` are those that settings or the environment give; without, the chain
+    of s3fs's session is asked, for `profile` if one is named. `sse_customer_key` is the key
+    itself, 32 bytes.
     """
 
-    endpoint_url: str | None
-    region: str | None
-    addressing_style: str
-    is_requester_pays: bool
-    ca_bundle: str | None
-    is_verified: bool
-    credentials: CredentialSource | None = field(repr=False)
+    endpoint_url: str | None = None
+    region: str | None = None
+    addressing_style: str = "auto"
+    is_requester_pays: bool = False
+    ca_bundle: str | None = None
+    is_verified: bool = True
+    is_anonymous: bool = False
+    keys: Credentials | None = field(default=None, repr=False)
+    profile: str | None = None
+    sse_customer_key: bytes | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
         """Return what `Storage.endpoint` says: the normalised URL, or `aws` for Amazon's own."""
         return _name(self.endpoint_url, self.region or "")
-
-    def portable(self) -> "Connection":
-        """Return the same with keys that are good for minutes: for another process."""
-        if self.credentials is None or self.credentials.is_fixed:
-            return self
-        return replace(self, credentials=Fixed(self.credentials()))
 
     @property
     def is_amazon(self) -> bool:
@@ -71,16 +71,6 @@ class Connection:
         # A dot would not fit the server's certificate.
         return self.endpoint_url is None and _HOST_LABEL.fullmatch(bucket) is not None
 
-    def url(self, bucket: str, region: str) -> str:
-        """Return the URL of `bucket` without a trailing slash; that of the service for ''."""
-        base = self.endpoint_url or _amazon_url(region)
-        if not bucket:
-            return base
-        if self.is_virtual_hosted(bucket):
-            parts = urlsplit(base)
-            return f"{parts.scheme}://{bucket}.{parts.netloc}{parts.path}"
-        return f"{base}/{bucket}"
-
 
 @lru_cache
 def _name(endpoint_url: str | None, region: str) -> str:
@@ -90,10 +80,6 @@ def _name(endpoint_url: str | None, region: str) -> str:
     if found is not None:
         return "aws-cn" if found["china"] else "aws"
     return endpoint_url
-
-
-def _amazon_url(region: str) -> str:
-    return f"https://s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
 
 
 def connect(settings: "StorageSettings", environ: Mapping[str, str] = os.environ) -> Connection:
@@ -117,7 +103,29 @@ def connect(settings: "StorageSettings", environ: Mapping[str, str] = os.environ
         or environ.get("REQUESTS_CA_BUNDLE")
         or None,
         is_verified=settings.verify,
-        credentials=_credentials(settings, environ, profile),
+        is_anonymous=settings.anon,
+        keys=_keys(settings, environ),
+        profile=settings.profile,
+        sse_customer_key=_sse_key(settings.sse_customer_key),
+    )
+
+
+def connection_of(filesystem: "S3FileSystem") -> Connection:
+    """Return how a filesystem that the user has set up reaches its server."""
+    client, config = filesystem.client_kwargs, filesystem.config_kwargs
+    verify = client.get("verify")
+    url = filesystem.endpoint_url or client.get("endpoint_url")
+    given = filesystem.key and filesystem.secret
+    return Connection(
+        endpoint_url=_normalise(url) if url else None,
+        region=client.get("region_name"),
+        addressing_style=_section(config.get("s3")).get("addressing_style") or "auto",
+        is_requester_pays=filesystem.requester_pays,
+        ca_bundle=verify if isinstance(verify, str) else None,
+        is_verified=verify is not False,
+        is_anonymous=filesystem.anon,
+        keys=Credentials(filesystem.key, filesystem.secret, filesystem.token) if given else None,
+        profile=filesystem.kwargs.get("profile"),
     )
 
 
@@ -128,7 +136,6 @@ class _Profile(NamedTuple):
     endpoint_url: str | None = None
     addressing_style: str | None = None
     ca_bundle: str | None = None
-    session: "botocore.session.Session | None" = None
 
 
 def _read_profile(name: str | None, environ: Mapping[str, str]) -> _Profile:
@@ -150,7 +157,6 @@ def _read_profile(name: str | None, environ: Mapping[str, str]) -> _Profile:
             endpoint_url=_profile_endpoint(scoped, session.full_config),
             addressing_style=_section(scoped.get("s3")).get("addressing_style"),
             ca_bundle=scoped.get("ca_bundle"),
-            session=session,
         )
     except BotoCoreError as exc:
         raise StorageError(
@@ -203,15 +209,33 @@ def _normalise(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
 
 
-def _credentials(
-    settings: "StorageSettings", environ: Mapping[str, str], profile: _Profile
-) -> CredentialSource | None:
+def _keys(settings: "StorageSettings", environ: Mapping[str, str]) -> Credentials | None:
+    """Return the keys that are given as such; None where the chain is to be asked, or nobody."""
     if settings.anon:
         return None
     if settings.key and settings.secret:
-        return Fixed(Credentials(settings.key, settings.secret, settings.token))
+        return Credentials(settings.key, settings.secret, settings.token)
     key, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
     # As everywhere at AWS: a profile that was asked for by name stands above the environment.
     if key and secret and not settings.profile:
-        return Fixed(Credentials(key, secret, environ.get("AWS_SESSION_TOKEN") or None))
-    return FromChain(profile.session, settings.profile)
+        return Credentials(key, secret, environ.get("AWS_SESSION_TOKEN") or None)
+    return None
+
+
+def _sse_key(text: str | None) -> bytes | None:
+    """Return the 32 bytes that `text` spells: in base64, or as that many characters."""
+    if text is None:
+        return None
+    spelled = text.encode()
+    if len(spelled) == _SSE_KEY_BYTES:
+        return spelled
+    try:
+        key = base64.b64decode(spelled, validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != _SSE_KEY_BYTES:
+        raise StorageError(
+            f"`sse_customer_key` is not a key of {_SSE_KEY_BYTES} bytes",
+            hint="give it in base64, as `openssl rand -base64 32` writes one",
+        )
+    return key

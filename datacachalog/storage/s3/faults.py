@@ -1,15 +1,15 @@
 """What S3 means by its refusals, in our classes: the one place of translation."""
 
-import re
-import socket
-import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from html import unescape
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 
 from datacachalog.errors import (
     AccessDeniedError,
     DatacachalogError,
+    IntegrityError,
     ObjectArchivedError,
     ObjectChangedError,
     ObjectNotFoundError,
@@ -18,8 +18,9 @@ from datacachalog.errors import (
     ThrottledError,
 )
 
-_CODE = re.compile(r"<Code>([^<]*)</Code>")
-_MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
+if TYPE_CHECKING:
+    from botocore.exceptions import BotoCoreError
+
 _THROTTLED = {
     "SlowDown", "TooManyRequests", "Throttling", "ThrottlingException", "RequestLimitExceeded",
     "BandwidthLimitExceeded", "ServiceUnavailable", "SlowDownRead", "SlowDownWrite",
@@ -27,27 +28,27 @@ _THROTTLED = {
 _TRANSIENT = {"RequestTimeout", "InternalError", "OperationAborted", "ConditionalRequestConflict"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"}
 _WRONG_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed"}
+_DENIED = {"AccessDenied", "AllAccessDisabled", "RequestTimeTooSkewed"}
 _NO_VERSION = {"NoSuchVersion", "InvalidVersionId"}
 
 
-def error_code(body: bytes) -> str:
-    """Return the `Code` of an error document, or '' where there is none."""
-    found = _CODE.search(body.decode("utf-8", "replace"))
-    return found[1] if found else ""
-
-
 def fault(
-    status: int, body: bytes, uri: str, *, version_id: str | None = None, needs: str = ""
+    status: int,
+    code: str,
+    message: str,
+    headers: Mapping[str, str],
+    uri: str,
+    *,
+    version_id: str | None = None,
+    needs: str = "",
 ) -> StorageError:
     """Return the error that a status other than success stands for.
 
+    `code` and `message` are those of the error document, '' where there was none.
     `version_id` is the version that was asked for, `needs` the IAM permission that the
     request takes, where it is worth naming.
     """
-    text = body.decode("utf-8", "replace")
-    code = error_code(body)
-    found = _MESSAGE.search(text)
-    said = unescape(found[1]).strip().rstrip(".") if found else ""
+    said = message.strip().rstrip(".")
     detail = f"{code or status}: {said}" if said else code or str(status)
     if status == 404 or code in _NO_VERSION:
         return _not_found(code, uri, version_id)
@@ -59,19 +60,34 @@ def fault(
             hint=_restore_hint(uri, version_id),
         )
     if (status in (429, 503) and (code in _THROTTLED or not code)) or code in _THROTTLED:
-        return ThrottledError(f"the server asks to slow down ({detail}) at {uri}")
+        return ThrottledError(
+            f"the server asks to slow down ({detail}) at {uri}", retry_after=_retry_after(headers)
+        )
+    if status in (401, 403) or code in _EXPIRED | _WRONG_KEYS | _DENIED:
+        return _denied(code, detail, uri, needs or ("s3:GetObjectVersion" if version_id else ""))
     if (status >= 500 and status != 501) or code in _TRANSIENT or status in (408, 409):
         return SourceUnreachableError(f"the server failed with {status} ({detail}) at {uri}")
-    if status in (401, 403) or code in _EXPIRED | _WRONG_KEYS:
-        return _denied(code, detail, uri, needs or ("s3:GetObjectVersion" if version_id else ""))
     if status in (412, 416):
         return ObjectChangedError(f"{uri} changed since it was resolved")
-    if status in (301, 307, 308):
+    if status in (301, 302, 307, 308):
         return StorageError(
             f"{uri} lies in another region than the one asked ({detail})",
             hint="leave `region` out, or set that of the bucket",
         )
     return StorageError(f"the server answered {status} ({detail}) for {uri}")
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that `Retry-After` asks for, given as such or as a date."""
+    text = headers.get("retry-after", "")
+    if text.isdecimal():
+        return float(text)
+    try:
+        until = parsedate_to_datetime(text)
+        now = parsedate_to_datetime(headers["date"]) if "date" in headers else datetime.now(UTC)
+        return max(0.0, (until - now).total_seconds())
+    except (TypeError, ValueError):
+        return None
 
 
 def _not_found(code: str, uri: str, version_id: str | None) -> ObjectNotFoundError:
@@ -125,27 +141,76 @@ def _denied(code: str, detail: str, uri: str, needs: str) -> AccessDeniedError:
     )
 
 
+# --- where there is no answer -----------------------------------------------------------
+
+
+@contextmanager
+def signing_in(profile: str | None) -> Iterator[None]:
+    """Translate what goes wrong while credentials are found and refreshed."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    # RuntimeError is what botocore raises where refreshed credentials have ended already.
+    except (BotoCoreError, ClientError, RuntimeError) as exc:
+        raise AccessDeniedError(
+            f"no valid AWS credentials: {exc}",
+            hint=f"run `aws sso login{f' --profile {profile}' if profile else ''}`",
+        ) from exc
+
+
 @contextmanager
 def network(uri: str) -> Iterator[None]:
-    """Translate what sockets, TLS and HTTP raise while talking about `uri`."""
-    from http.client import HTTPException
+    """Translate what botocore and aiohttp raise where there is no whole answer about `uri`."""
+    import aiohttp
+    from botocore import exceptions as theirs
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
     except DatacachalogError:
         raise
-    except ssl.SSLCertVerificationError as exc:
-        raise StorageError(
-            f"the server's certificate cannot be verified ({exc.verify_message}) for {uri}",
-            hint="name the authority's certificate with `ca_bundle:`",
-        ) from exc
-    except socket.gaierror as exc:
-        raise SourceUnreachableError(
-            f"the server's name cannot be resolved for {uri}",
-            hint="check the network and `endpoint_url`",
-        ) from exc
+    except (theirs.HTTPClientError, theirs.ConnectionError) as exc:
+        raise _unreached(exc, uri) from exc
+    except (theirs.FlexibleChecksumError, theirs.IncompleteReadError) as exc:
+        raise IntegrityError(f"{uri}: {exc}") from exc
+    except aiohttp.ClientPayloadError as exc:
+        raise IntegrityError(f"{uri} ended early ({exc})") from exc
     except TimeoutError as exc:
         raise SourceUnreachableError(f"the server did not answer in time for {uri}") from exc
-    except (OSError, HTTPException) as exc:
-        reason = str(exc) or type(exc).__name__
-        raise SourceUnreachableError(f"the connection failed ({reason}) for {uri}") from exc
+    except (aiohttp.ClientError, OSError) as exc:
+        raise _failed(exc, uri) from exc
+    except (ResponseParserError, UnicodeError, ValueError) as exc:
+        raise IntegrityError(f"the server's answer about {uri} cannot be read: {exc}") from exc
+    except theirs.BotoCoreError as exc:
+        raise StorageError(f"{uri} cannot be asked for: {exc}") from exc
+
+
+def _unreached(exc: "BotoCoreError", uri: str) -> DatacachalogError:
+    """Return what a request that got no answer means; botocore wraps what aiohttp raised."""
+    import aiohttp
+    from botocore import exceptions as theirs
+
+    cause = exc.kwargs.get("error")
+    if isinstance(cause, DatacachalogError):
+        return cause
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(cause.certificate_error, "verify_message", cause.certificate_error)
+        return StorageError(
+            f"the server's certificate cannot be verified ({reason}) for {uri}",
+            hint="name the authority's certificate with `ca_bundle:`",
+        )
+    if isinstance(cause, aiohttp.ClientConnectorDNSError):
+        return SourceUnreachableError(
+            f"the server's name cannot be resolved for {uri}",
+            hint="check the network and `endpoint_url`",
+        )
+    if isinstance(exc, (theirs.ConnectTimeoutError, theirs.ReadTimeoutError)):
+        return SourceUnreachableError(f"the server did not answer in time for {uri}")
+    return _failed(cause if isinstance(cause, Exception) else exc, uri)
+
+
+def _failed(exc: Exception, uri: str) -> SourceUnreachableError:
+    return SourceUnreachableError(
+        f"the connection failed ({str(exc) or type(exc).__name__}) for {uri}"
+    )

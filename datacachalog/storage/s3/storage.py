@@ -1,88 +1,130 @@
 """S3 behind the `Storage` protocol: strings listing, reading and uploading together.
 
-One object serves all buckets that one set of settings reaches. Its connections are opened
-at first use and per process: none survives a fork.
+One object serves all buckets that one set of settings reaches, by one s3fs instance. That is
+made at first use and per process: none survives a fork.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from datetime import datetime
 from itertools import groupby, takewhile
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from typing import Protocol as Request
+from typing import TYPE_CHECKING
 
 from datacachalog import globs, relpath
 from datacachalog.errors import VersioningNotSupportedError
 from datacachalog.model import DeleteMarker, RemoteObject, objects_of
+from datacachalog.storage import stall
 from datacachalog.storage.protocol import Advance, Expect, Uploaded
-from datacachalog.storage.s3 import listing, reading, uploading
-from datacachalog.storage.s3.connection import Connection, connect
-from datacachalog.storage.s3.describing import describe, describe_version
+from datacachalog.storage.s3 import listing, objects, uploading
+from datacachalog.storage.s3.client import Client
+from datacachalog.storage.s3.connection import Connection, connect, connection_of
+from datacachalog.storage.s3.credentials import Credentials
+from datacachalog.storage.s3.filesystem import make_filesystem
 from datacachalog.storage.s3.listing import Columns, Entry
-from datacachalog.storage.s3.wire import Wire
 
 if TYPE_CHECKING:
+    from s3fs import S3FileSystem
+
     from datacachalog.spec import StorageSettings
-
-
-_generation = 0
-"""How often this process's line was forked; what belongs to a parent stays as it is."""
-
-
-def _note_fork() -> None:
-    global _generation  # a fact about the process
-    _generation += 1
-
-
-os.register_at_fork(after_in_child=_note_fork)
 
 
 class S3Storage:
     """Amazon S3 and whatever speaks its protocol.
 
-    `page_size` is how many entries a listing's page holds; None leaves it to the server.
+    `page_size` is how many entries a listing's page holds; None leaves it to the server. A
+    body that hardly moves for `stall_seconds` is given up. `filesystem` is an s3fs instance
+    to ask by; what it is set up with then counts, in place of settings.
     """
 
     def __init__(
-        self, settings: "StorageSettings | Connection", *, page_size: int | None = None
+        self,
+        settings: "StorageSettings | Connection | None" = None,
+        *,
+        page_size: int | None = None,
+        stall_seconds: float = stall.SECONDS,
+        filesystem: "S3FileSystem | None" = None,
     ) -> None:
         self._settings = settings
         self._page_size = page_size
-        self._wires: dict[int, Wire] = {}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Travel to another process as what reaches the server from there, keys included."""
-        return S3Storage, (self._wire.connection.portable(),)
+        self._stall_seconds = stall_seconds
+        self._given = filesystem
+        self._connection: Connection | None = None
+        self._clients: dict[int, Client] = {}
 
     @property
-    def _wire(self) -> Wire:
-        """Return this process's wire. No lock: one might have been held when forking."""
-        found = self._wires.get(_generation)
+    def connection(self) -> Connection:
+        """Return how the server is reached."""
+        if self._connection is None:
+            if self._given is not None:
+                self._connection = connection_of(self._given)
+            elif isinstance(self._settings, Connection):
+                self._connection = self._settings
+            else:
+                assert self._settings is not None, "neither settings nor a filesystem"
+                self._connection = connect(self._settings)
+        return self._connection
+
+    @property
+    def filesystem(self) -> "S3FileSystem":
+        """Return the s3fs instance of this process."""
+        return self._client.filesystem
+
+    @property
+    def _client(self) -> Client:
+        """Return this process's client. No lock: one might have been held when forking."""
+        pid = os.getpid()
+        found = self._clients.get(pid)
         if found is None:
-            settings = self._settings
-            connection = settings if isinstance(settings, Connection) else connect(settings)
-            found = self._wires.setdefault(_generation, Wire(connection))
+            found = self._clients.setdefault(pid, Client(self.connection, self._make()))
         return found
+
+    def _make(self) -> "S3FileSystem":
+        given = self._given
+        if given is None:
+            return make_filesystem(self.connection, self._stall_seconds)
+        if given._pid == os.getpid():
+            return given
+        return type(given)(*given.storage_args, **given.storage_options, skip_instance_cache=True)
+
+    def credentials(self) -> Credentials | None:
+        """Return keys that are valid now, refreshed if need be; None for unsigned requests.
+
+        Thread-safe; not to be called on fsspec's event loop.
+        """
+        connection = self.connection
+        if connection.is_anonymous or connection.keys is not None:
+            return connection.keys
+        return self._client.run(self._client.credentials)
+
+    def region_of(self, bucket: str) -> str:
+        """Return the region that `bucket` is asked at: proven, configured, or asked for now."""
+        return self._client.region_of(bucket)
 
     @property
     def endpoint(self) -> str:
         """Name the server: the normalised endpoint URL, or `aws` for Amazon's own."""
-        return self._wire.connection.name
+        return self.connection.name
 
-    def scan(self, uri: str) -> Iterator[RemoteObject]:
+    def scan(
+        self,
+        uri: str,
+        *,
+        known: Container[str] = frozenset(),  # noqa: ARG002 - the protocol's
+        is_thorough: bool = False,  # noqa: ARG002 - always is
+    ) -> Iterator[RemoteObject]:
         """Return the object at `uri`, or what its glob matches, as it is now.
 
         A listing does not tell version ids, so only a literal URI gives one.
         """
         bucket, pattern = _split(uri)
         if not globs.is_glob(pattern):
-            yield describe(self._wire, bucket, globs.unescape(pattern))
+            yield objects.describe(self._client, bucket, globs.unescape(pattern))
             return
         glob = globs.Glob(pattern)
         for page in listing.list_objects(
-            self._wire,
+            self._client,
             bucket,
             glob.listing_prefix,
             is_flat=glob.is_flat,
@@ -93,7 +135,7 @@ class S3Storage:
     def version(self, uri: str, version_id: str) -> RemoteObject:
         """Return that version of the one object at `uri`: one HEAD."""
         bucket, pattern = _split(uri)
-        return describe_version(self._wire, bucket, globs.unescape(pattern), version_id)
+        return objects.describe_version(self._client, bucket, globs.unescape(pattern), version_id)
 
     def versions(self, uri: str) -> Iterator[RemoteObject | DeleteMarker]:
         """Stream the whole history of what `uri` names: keys ascending, newest first per key.
@@ -121,13 +163,13 @@ class S3Storage:
 
     def _history(self, bucket: str, prefix: str) -> Iterator[Entry]:
         """Stream the versions under `prefix`, once it is certain that the bucket keeps them."""
-        wire = self._wire
-        entries = listing.list_versions(wire, bucket, prefix, page_size=self._page_size)
+        client = self._client
+        entries = listing.list_versions(client, bucket, prefix, page_size=self._page_size)
         first = next(entries, None)
         # Without versioning there is one version, `null`, of each key; so there is of keys
         # written before versioning began. Only the bucket can tell.
         if first is None or first.version_id in (None, "null"):
-            keeps = listing.keeps_history(wire, bucket)
+            keeps = listing.keeps_history(client, bucket)
             if keeps is False or (keeps is None and first is not None):
                 raise VersioningNotSupportedError(
                     f"the bucket {bucket!r} keeps no history",
@@ -143,14 +185,7 @@ class S3Storage:
         if start == stop and obj.size:
             return  # HTTP has no way to ask for no bytes
         bucket, key = _split(obj.uri)
-        yield from reading.read(self._wire, bucket, key, obj, start, stop)
-
-    def request(self, obj: RemoteObject, start: int, stop: int) -> Request | None:
-        """Return the GET of the same bytes, signed now; None where only `read` gives them."""
-        if start == stop and obj.size:
-            return None
-        bucket, key = _split(obj.uri)
-        return reading.request(self._wire, bucket, key, obj, start, stop)
+        yield from objects.read(self._client, bucket, key, obj, start, stop, self._stall_seconds)
 
     def upload(
         self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
@@ -158,12 +193,12 @@ class S3Storage:
         """Upload the file at `path` to `uri`, provided the key still is what `expect` says."""
         bucket, key = _split(uri)
         return uploading.upload(
-            self._wire, path, bucket, globs.unescape(key), expect=expect, advance=advance
+            self._client, path, bucket, globs.unescape(key), expect=expect, advance=advance
         )
 
     def now(self) -> datetime:
         """Return the server's clock (aware, UTC)."""
-        return self._wire.now()
+        return self._client.now()
 
 
 def _split(uri: str) -> tuple[str, str]:
@@ -174,8 +209,7 @@ def _split(uri: str) -> tuple[str, str]:
 
 def _matching(page: Columns, bucket: str, glob: globs.Glob) -> list[RemoteObject]:
     """Return the objects of a page that the glob matches, without folder markers."""
-    has_empty = 0 in page.size or None in page.size
-    has_markers = has_empty and any(key.endswith("/") for key in page.key)
+    has_markers = 0 in page.size and any(key.endswith("/") for key in page.key)
     if has_markers or not all(map(glob.matches, page.key)):
         rows = enumerate(zip(page.key, page.size, strict=True))
         page = page.only(
@@ -185,7 +219,7 @@ def _matching(page: Columns, bucket: str, glob: globs.Glob) -> list[RemoteObject
     return objects_of(
         uri=list(map(f"s3://{bucket}/".__add__, page.key)),
         relpath=relpath.encode_all([key[below:] for key in page.key]),
-        size=[size or 0 for size in page.size],
+        size=page.size,
         modified=page.modified,
         etag=page.etag,
     )

@@ -8,17 +8,15 @@ said in `Uploaded.unproven`.
 
 import hashlib
 import os
-import re
 import threading
 import zlib
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from html import escape, unescape
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from datacachalog import relpath
 from datacachalog.errors import (
@@ -29,29 +27,29 @@ from datacachalog.errors import (
 from datacachalog.model import RemoteObject
 from datacachalog.storage import expectation
 from datacachalog.storage.protocol import Advance, Expect, Uploaded
-from datacachalog.storage.s3 import faults, listing
-from datacachalog.storage.s3.describing import find
-from datacachalog.storage.s3.wire import Answer, Wire, quoted, unquoted
+from datacachalog.storage.s3 import listing
+from datacachalog.storage.s3.client import Answer, Client, quoted, unquoted
+from datacachalog.storage.s3.objects import find
 
 PART = 16 << 20
 """Bytes of a part, and the most that goes in one PUT; parts grow so that 10,000 are enough."""
 
 _MAX_PARTS = 10_000
-_LANES = 4
+_AT_ONCE = 4
 _ATTEMPTS = 3
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
 _PROBE = 1 << 20
-_UPLOAD_ID = re.compile(r"<UploadId>([^<]*)<")
-_ETAG = re.compile(r"<ETag>([^<]*)<")
+_MIB = 1 << 20
 _UNSUPPORTED = {"NotImplemented", "InvalidArgument", "InvalidRequest", "UnsupportedOperation"}
 
 Send = Callable[[Mapping[str, str]], Answer]
+"""Sends a write under the given condition: parameters of the call."""
 
 
 class _Place(NamedTuple):
     """Where an upload goes, and what was there when it began."""
 
-    wire: Wire
+    client: Client
     bucket: str
     key: str
     expect: RemoteObject | Expect
@@ -61,14 +59,18 @@ class _Place(NamedTuple):
     def uri(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
 
+    def ask(self, operation: str, **params: Any) -> Answer:
+        """Return the answer to a call about the key."""
+        return self.client.ask(operation, self.bucket, self.key, **params)
+
     @property
     def condition(self) -> dict[str, str]:
-        """Return the header that makes the write conditional, or none."""
+        """Return the parameter that makes the write conditional, or none."""
         if self.expect is Expect.ANYTHING:
             return {}
         if self.before is None:
-            return {"if-none-match": "*"}
-        return {"if-match": quoted(self.before.etag)} if self.before.etag else {}
+            return {"IfNoneMatch": "*"}
+        return {"IfMatch": quoted(self.before.etag)} if self.before.etag else {}
 
 
 class _Written(NamedTuple):
@@ -81,7 +83,7 @@ class _Written(NamedTuple):
 
 
 def upload(
-    wire: Wire,
+    client: Client,
     path: Path,
     bucket: str,
     key: str,
@@ -91,7 +93,7 @@ def upload(
     part_size: int = PART,
 ) -> Uploaded:
     """Upload the file at `path`, provided the key still is what `expect` says."""
-    place = _Place(wire, bucket, key, expect, find(wire, bucket, key))
+    place = _Place(client, bucket, key, expect, find(client, bucket, key))
     if not expectation.is_met(expect, place.before):
         raise expectation.conflict(place.uri, place.expect, place.before)
     with open(path, "rb", buffering=0) as file:
@@ -107,12 +109,11 @@ def upload(
 
 
 def _put(place: _Place, fd: int, size: int, advance: Advance) -> _Written:
-    data = b"".join(_blocks(fd, 0, size))
-    checksum = _checksum(place.wire, zlib.crc32(data))
+    data = b"".join(_read(fd, start, min(_MIB, size - start)) for start in range(0, size, _MIB))
+    checksum = _checksum(place, data)
 
     def send(condition: Mapping[str, str]) -> Answer:
-        headers = {**condition, **checksum}
-        return place.wire.ask("PUT", place.bucket, place.key, headers=headers, body=data)
+        return place.ask("put_object", Body=data, **condition, **checksum)
 
     answer, is_conditional = _commit(place, send, lambda: hashlib.md5(data).hexdigest())  # noqa: S324
     advance(size)
@@ -120,22 +121,22 @@ def _put(place: _Place, fd: int, size: int, advance: Advance) -> _Written:
     return _Written(etag, answer.headers.get("x-amz-version-id"), is_conditional, False)
 
 
-def _checksum(wire: Wire, crc: int) -> dict[str, str]:
+def _checksum(place: _Place, data: bytes) -> dict[str, str]:
     # Many look-alikes refuse or mishandle checksum headers; Amazon verifies by them.
-    if not wire.connection.is_amazon:
+    if not place.client.connection.is_amazon:
         return {}
-    return {"x-amz-checksum-crc32": b64encode(crc.to_bytes(4, "big")).decode()}
+    return {"ChecksumCRC32": b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()}
 
 
-def _blocks(fd: int, start: int, count: int) -> Iterator[bytes]:
-    """Read `count` bytes of the file from `start`, block by block."""
-    end = start + count
-    while start < end:
-        block = os.pread(fd, min(_BLOCK, end - start), start)
-        if not block:
+def _read(fd: int, start: int, count: int) -> bytes:
+    """Return `count` bytes of the file from `start`."""
+    data = os.pread(fd, count, start)
+    while len(data) < count:
+        more = os.pread(fd, count - len(data), start + len(data))
+        if not more:
             raise IntegrityError("the file became shorter while it was uploaded")
-        start += len(block)
-        yield block
+        data += more
+    return data
 
 
 def _commit(place: _Place, send: Send, own_etag: Callable[[], str]) -> tuple[Answer, bool]:
@@ -149,20 +150,20 @@ def _commit(place: _Place, send: Send, own_etag: Callable[[], str]) -> tuple[Ans
         try:
             answer = send(condition)
         except SourceUnreachableError:
-            found = find(place.wire, place.bucket, place.key)
+            found = find(place.client, place.bucket, place.key)
             if found is not None and found.etag == own_etag():
                 return _as_answer(found), bool(condition)
             if not expectation.is_met(place.expect, found):
                 raise expectation.conflict(place.uri, place.expect, found) from None
             raise
-        code = faults.error_code(answer.body)
-        if answer.status == 200 and not code:
+        if answer.status == 200:
             return answer, bool(condition)
-        if condition and (answer.status == 412 or (answer.status == 404 and code == "NoSuchKey")):
+        is_gone = answer.status == 404 and answer.code == "NoSuchKey"
+        if condition and (answer.status == 412 or is_gone):
             raise expectation.conflict(
-                place.uri, place.expect, find(place.wire, place.bucket, place.key)
+                place.uri, place.expect, find(place.client, place.bucket, place.key)
             )
-        if condition and code in _UNSUPPORTED:
+        if condition and answer.code in _UNSUPPORTED:
             condition = {}  # the server takes no conditions: what was compared before must do
         elif not (answer.status == 409 and attempt < _ATTEMPTS):
             break
@@ -184,7 +185,7 @@ class _Part(NamedTuple):
 
     number: int
     etag: str
-    checksum: str | None
+    checksum: dict[str, str]
 
 
 class _Parts:
@@ -198,7 +199,7 @@ class _Parts:
         self._stat = stat
         self._advance = advance
         least = -(-stat.st_size // _MAX_PARTS)
-        self._part_size = max(part_size, -(-least // _BLOCK) * _BLOCK)
+        self._part_size = max(part_size, -(-least // _MIB) * _MIB)
         self._is_stopped = threading.Event()
         self._id = ""
 
@@ -212,30 +213,25 @@ class _Parts:
             answer, is_conditional = self._complete(parts)
         except BaseException:
             with suppress(StorageError):
-                self._ask("DELETE", {"uploadId": self._id})
+                self._place.ask("abort_multipart_upload", UploadId=self._id)
             raise
-        found = _ETAG.search(answer.body.decode("utf-8", "replace"))
-        etag = unescape(found[1]) if found else answer.headers.get("etag")
+        etag = answer.fields.get("ETag") or answer.headers.get("etag")
         version_id = answer.headers.get("x-amz-version-id")
         return _Written(unquoted(etag), version_id, is_conditional, True)
 
-    def _ask(self, method: str, query: Mapping[str, str], **options: object) -> Answer:
-        place = self._place
-        return place.wire.ask(method, place.bucket, place.key, query=query, **options)  # type: ignore[arg-type] # handed on as they are
-
     def _begin(self) -> str:
-        headers = {"x-amz-checksum-algorithm": "CRC32"} if _checksum(self._place.wire, 0) else {}
-        answer = self._ask("POST", {"uploads": ""}, headers=headers)
-        found = _UPLOAD_ID.search(answer.body.decode("utf-8", "replace"))
+        algorithm = "CRC32" if self._place.client.connection.is_amazon else None
+        answer = self._place.ask("create_multipart_upload", ChecksumAlgorithm=algorithm)
+        found: str | None = answer.fields.get("UploadId")
         if answer.status != 200 or found is None:
             raise answer.fault(self._place.uri, needs="s3:PutObject")
-        return unescape(found[1])
+        return found
 
     def _send_all(self) -> list[_Part]:
         from concurrent.futures import ThreadPoolExecutor
 
         starts = range(0, self._stat.st_size, self._part_size)
-        with ThreadPoolExecutor(_LANES, thread_name_prefix="dcl-upload") as pool:
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="dcl-upload") as pool:
             futures = [pool.submit(self._send, i, start) for i, start in enumerate(starts, 1)]
             try:
                 return [future.result() for future in futures]
@@ -246,27 +242,16 @@ class _Parts:
 
     def _send(self, number: int, start: int) -> _Part:
         """Send one part; a lost connection is tried again, as the others are kept."""
-        length = min(self._part_size, self._stat.st_size - start)
-        checksum: dict[str, str] = {}
-        if self._place.wire.connection.is_amazon:
-            crc = 0
-            for block in _blocks(self._fd, start, length):
-                crc = zlib.crc32(block, crc)
-            checksum = _checksum(self._place.wire, crc)
+        data = _read(self._fd, start, min(self._part_size, self._stat.st_size - start))
+        checksum = _checksum(self._place, data)
         for attempt in range(1, _ATTEMPTS + 1):
-            body = _Body(_blocks(self._fd, start, length), self._advance, self._is_stopped)
+            body = _Body(data, self._advance, self._is_stopped)
             try:
-                answer = self._ask(
-                    "PUT",
-                    {"partNumber": str(number), "uploadId": self._id},
-                    headers=checksum,
-                    body=body,
-                    length=length,
+                answer = self._place.ask(
+                    "upload_part", PartNumber=number, UploadId=self._id, Body=body, **checksum
                 )
                 if answer.status == 200:
-                    return _Part(
-                        number, answer.headers["etag"], next(iter(checksum.values()), None)
-                    )
+                    return _Part(number, answer.headers["etag"], checksum)
                 raise answer.fault(self._place.uri, needs="s3:PutObject")
             except SourceUnreachableError:
                 self._advance(-body.count)
@@ -275,20 +260,15 @@ class _Parts:
         raise AssertionError("unreachable")
 
     def _complete(self, parts: list[_Part]) -> tuple[Answer, bool]:
-        listed = "".join(
-            f"<Part><PartNumber>{part.number}</PartNumber>"
-            f"<ETag>{escape(part.etag, quote=False)}</ETag>"
-            + (f"<ChecksumCRC32>{part.checksum}</ChecksumCRC32>" if part.checksum else "")
-            + "</Part>"
-            for part in parts
-        )
-        document = (
-            '<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-            f"{listed}</CompleteMultipartUpload>"
-        ).encode()
+        listed = [{"PartNumber": part.number, "ETag": part.etag, **part.checksum} for part in parts]
 
         def send(condition: Mapping[str, str]) -> Answer:
-            return self._ask("POST", {"uploadId": self._id}, headers=condition, body=document)
+            return self._place.ask(
+                "complete_multipart_upload",
+                UploadId=self._id,
+                MultipartUpload={"Parts": listed},
+                **condition,
+            )
 
         return _commit(self._place, send, lambda: _etag_of_parts(parts))
 
@@ -307,23 +287,39 @@ def _etag_of_parts(parts: list[_Part]) -> str:
 
 
 class _Body:
-    """Blocks on their way into a socket, counted; ends when the upload is given up."""
+    """A part on its way, block by block, counted; ends when the upload is given up.
 
-    def __init__(
-        self, blocks: Iterator[bytes], advance: Advance, is_stopped: threading.Event
-    ) -> None:
-        self._blocks = blocks
+    aiohttp takes its blocks as they are; a file it would read in a thread, block by block,
+    and bytes it would copy as often as the socket is full. `read`, `seek` and the length are
+    for botocore.
+    """
+
+    def __init__(self, data: bytes, advance: Advance, is_stopped: threading.Event) -> None:
+        self._data = data
         self._advance = advance
         self._is_stopped = is_stopped
         self.count = 0
 
-    def __iter__(self) -> Iterator[bytes]:
-        for block in self._blocks:
+    def __len__(self) -> int:
+        return len(self._data)
+
+    async def __aiter__(self) -> AsyncIterator[memoryview]:
+        for start in range(0, len(self._data), _BLOCK):
             if self._is_stopped.is_set():
                 raise StorageError("the upload was given up")
+            block = memoryview(self._data)[start : start + _BLOCK]
             yield block
             self.count += len(block)
             self._advance(len(block))
+
+    def read(self) -> bytes:
+        """Return all of it: only for checksums, which are given."""
+        return self._data
+
+    def seek(self, place: int) -> None:  # noqa: ARG002 - it is always the start
+        """Begin anew: the request is sent again, to another region."""
+        self._advance(-self.count)
+        self.count = 0
 
 
 # --- afterwards -------------------------------------------------------------------------
@@ -331,7 +327,7 @@ class _Body:
 
 def _verified(place: _Place, written: _Written, path: Path, size: int) -> Uploaded:
     """Compare what is there now with what was written, and say what stays unproven."""
-    after = find(place.wire, place.bucket, place.key)
+    after = find(place.client, place.bucket, place.key)
     is_ours = (
         after is not None
         and (written.etag is None or after.etag == written.etag)
@@ -351,7 +347,7 @@ def _overtaken(place: _Place, written: _Written, size: int) -> Uploaded:
         uri,
         relpath.encode(uri.rpartition("/")[2]),
         size,
-        place.wire.now(),
+        place.client.now(),
         written.etag,
         written.version_id,
     )
@@ -362,7 +358,7 @@ def _unproven(place: _Place, written: _Written, path: Path, ours: RemoteObject) 
     """Return what cannot be known about the moment of writing, or None for nothing."""
     if place.expect is Expect.ANYTHING:
         return None
-    if written.is_conditional and place.wire.connection.is_amazon:
+    if written.is_conditional and place.client.connection.is_amazon:
         return None
     if ours.version_id not in (None, "null"):
         return _told_by_history(place, ours)
@@ -382,7 +378,7 @@ def _unproven(place: _Place, written: _Written, path: Path, ours: RemoteObject) 
 def _told_by_history(place: _Place, ours: RemoteObject) -> str | None:
     """Look into the key's history: the version below ours must be the expected one."""
     try:
-        history = listing.list_versions(place.wire, place.bucket, place.key, page_size=3)
+        history = listing.list_versions(place.client, place.bucket, place.key, page_size=3)
         versions = [e for e in islice(history, 3) if e.key == place.key]
     except StorageError:
         return (
@@ -407,5 +403,5 @@ def _refuses_when_stale(place: _Place, data: bytes) -> bool:
 
     Harmless where it is not: the same bytes are written over themselves.
     """
-    answer = place.wire.ask("PUT", place.bucket, place.key, headers=place.condition, body=data)
+    answer = place.ask("put_object", Body=data, **place.condition)
     return answer.status in (404, 409, 412)

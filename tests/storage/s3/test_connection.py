@@ -9,9 +9,7 @@ from datacachalog.spec import StorageSettings
 from datacachalog.storage import open_storage
 from datacachalog.storage.s3 import S3Storage
 from datacachalog.storage.s3.connection import Connection, connect
-from datacachalog.storage.s3.credentials import Fixed
-from datacachalog.storage.s3.signing import Credentials
-from datacachalog.storage.s3.sockets import proxy_for, proxy_headers
+from datacachalog.storage.s3.credentials import Credentials
 from tests.conftest import TestS3
 
 CONFIG = """\

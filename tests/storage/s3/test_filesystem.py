@@ -59,7 +59,7 @@ def test_settings_are_translated(
     settings: StorageSettings, path: tuple[str, ...], expected: object
 ) -> None:
     """Each setting arrives where s3fs takes it."""
-    found: object = s3fs_options(settings, connect(settings, {}))
+    found: object = s3fs_options(connect(settings, {}))
     for key in path:
         assert isinstance(found, dict)
         found = found[key]
