@@ -679,7 +679,7 @@ def load_catalog(
     """
     found = find_catalog(path, environ=os.environ)
     load = import_module("datacachalog.loader").load
-    loaded = load(found, environ=os.environ)
+    loaded = load(found, environ=os.environ, filesystems=filesystems)
     return assemble(loaded, cache_dir=cache_dir, lock_mode=lock_mode, filesystems=filesystems)
 
 

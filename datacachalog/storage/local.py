@@ -6,6 +6,7 @@ inode, its modification time in nanoseconds and its size; the ETag spells them.
 """
 
 import os
+import re
 import stat as modes
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -22,6 +23,7 @@ from datacachalog.errors import (
     ObjectChangedError,
     ObjectNotFoundError,
     StorageError,
+    UnsupportedSchemeError,
     VersioningNotSupportedError,
 )
 from datacachalog.model import EPOCH, RemoteObject
@@ -31,6 +33,8 @@ from datacachalog.storage.protocol import Advance, Expect, Uploaded
 
 if TYPE_CHECKING:
     from fsspec.implementations.local import LocalFileSystem
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class LocalStorage(FilesystemStorage):
@@ -64,6 +68,10 @@ class LocalStorage(FilesystemStorage):
 
     def _pattern(self, uri: str) -> str:
         path = _path(uri)
+        if _SCHEME.match(path):
+            raise UnsupportedSchemeError(
+                f"{uri!r} is no local file", hint="write `file:///path`, or a path"
+            )
         return f"file://{path if os.path.isabs(path) else f'{globs.escape(os.getcwd())}/{path}'}"
 
     def _found(self, uri: str) -> RemoteObject:
