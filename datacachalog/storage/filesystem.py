@@ -8,8 +8,8 @@ import copy
 import inspect
 import os
 import re
-from collections.abc import Container, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,21 +168,27 @@ class FilesystemStorage:
         return self._described(uri, uri.rpartition("/")[2], self._info(uri))
 
     def _listed(self, glob: globs.Glob) -> Iterator[RemoteObject]:
-        """Return what the glob matches."""
+        """Return what the glob matches; a folder that may not be listed is an error."""
         root = self._path_of(glob.fixed_prefix)
         base = root if not root or root.endswith("/") else f"{root}/"
-        with self._translating(glob.fixed_prefix):
-            found = self.filesystem.find(root, detail=True, on_error=_raise_unless_gone)
-        for name, info in found.items():
+        for name, info in self._files_below(root, glob):
             below = name[len(base) :]
             uri = glob.fixed_prefix + below
-            if not name.startswith(base) or info["type"] != "file" or not glob.matches(uri):
+            if not name.startswith(base) or not glob.matches(uri):
                 continue
-            if not info["size"] and name.endswith("/"):
+            if not info.get("size") and name.endswith("/"):
                 continue  # a folder marker
             if not self._is_told(info):
                 info = self._info(uri)
             yield self._described(uri, below, info)
+
+    def _files_below(self, root: str, glob: globs.Glob) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        with self._translating(glob.fixed_prefix):
+            if _lists_at_once(self.filesystem):
+                found = self.filesystem.find(root, detail=True)
+                yield from ((name, info) for name, info in found.items() if info["type"] == "file")
+            else:
+                yield from _walk(self.filesystem, root, is_flat=glob.is_flat)
 
     def _no_history(self, uri: str) -> VersioningNotSupportedError:
         return VersioningNotSupportedError(f"{uri}: `{_scheme(uri)}://` keeps no history")
@@ -202,10 +208,13 @@ class FilesystemStorage:
     def _path_of(self, uri: str) -> str:
         """Return what the filesystem calls `uri`; it may be reached under a scheme not its own."""
         scheme, _, rest = uri.partition("://")
-        if scheme not in self._protocols:
-            return rest
-        path: str = self.filesystem._strip_protocol(uri)  # noqa: SLF001 - has no public name
-        return path
+        strip: Callable[[str], str] = self.filesystem._strip_protocol  # noqa: SLF001 - has no public name
+        if scheme in self._protocols:
+            path = strip(uri)
+            # Objects of the web are called by their whole URIs, all others by a part.
+            if scheme in ("http", "https") or not path.startswith(f"{scheme}://"):
+                return path
+        return strip(rest)
 
     def _info(self, uri: str) -> Mapping[str, Any]:
         with self._translating(uri):
@@ -290,10 +299,43 @@ def _translated(uri: str) -> Iterator[None]:
         raise StorageError(f"{uri}: its filesystem cannot do that") from exc
 
 
-def _raise_unless_gone(exc: OSError) -> None:
-    # fsspec leaves out what it cannot list; a listing with gaps is none.
-    if not isinstance(exc, FileNotFoundError):
-        raise exc
+def _lists_at_once(filesystem: "AbstractFileSystem") -> bool:
+    """Tell whether a filesystem has a listing of its own of all that is below a folder.
+
+    fsspec's goes from folder to folder, and leaves out what it cannot list without a word.
+    """
+    from fsspec import AbstractFileSystem
+    from fsspec.asyn import AsyncFileSystem
+
+    inner = getattr(filesystem, "fs", None)
+    if isinstance(inner, AbstractFileSystem):
+        return _lists_at_once(inner)
+    kind = type(filesystem)
+    if isinstance(filesystem, AsyncFileSystem):
+        return kind._find is not AsyncFileSystem._find  # noqa: SLF001 - that is where it would be
+    return kind.find is not AbstractFileSystem.find
+
+
+def _walk(
+    filesystem: "AbstractFileSystem", folder: str, *, is_flat: bool
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the files in a folder, and unless it `is_flat` those below; a link is its file."""
+    try:
+        entries = filesystem.ls(folder, detail=True)
+    except FileNotFoundError:
+        return  # it never was, or is gone since its parent was listed
+    for info in entries:
+        name = info["name"]
+        if info["type"] == "directory":
+            if not is_flat and name.rstrip("/") != folder.rstrip("/"):
+                yield from _walk(filesystem, name, is_flat=False)
+        elif info["type"] == "file":
+            yield name, info
+        else:
+            with suppress(FileNotFoundError):
+                info = filesystem.info(name)
+                if info["type"] == "file":
+                    yield name, info
 
 
 def _place(filesystem: "AbstractFileSystem") -> str:
