@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from datacachalog.model import DeleteMarker, ObjectVersion, RemoteObject
     from datacachalog.outcome import DatasetStatus, Freshness, Outcome, PushReport, SyncReport
     from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings
+    from datacachalog.storage import FilesystemStorage, S3Storage
 
 __version__ = "0.1.0"
 
@@ -66,6 +67,7 @@ __all__ = [
     "DatasetNotFoundError",
     "DatasetStatus",
     "DeleteMarker",
+    "FilesystemStorage",
     "Freshness",
     "IntegrityError",
     "InvalidCatalogError",
@@ -90,6 +92,7 @@ __all__ = [
     "PushReport",
     "ReaderError",
     "RemoteObject",
+    "S3Storage",
     "SourceUnreachableError",
     "StorageError",
     "StorageSettings",
@@ -125,6 +128,8 @@ _HOMES = {
     "DataSettings": "spec",
     "Dataset": "spec",
     "StorageSettings": "spec",
+    "FilesystemStorage": "storage",
+    "S3Storage": "storage",
 }
 
 

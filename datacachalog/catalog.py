@@ -62,7 +62,7 @@ from datacachalog.run import Run
 from datacachalog.session import Ask, Instant, running, settled, slug
 from datacachalog.settings import cache_dir
 from datacachalog.sides import LATEST, LOCK, PLACED, Side, compare_sides, named_lock
-from datacachalog.storage import open_filesystem, open_storage
+from datacachalog.storage import open_storage, wrap_filesystem
 from datacachalog.storage.protocol import Storage
 from datacachalog.suggest import did_you_mean
 from datacachalog.verification import verify
@@ -94,9 +94,10 @@ class Catalog:
     ['iris']
 
     `root` is the project folder (default: the current one); sources without a scheme and
-    `data.dir` are relative to it. `storages` maps names to settings. `cache_dir` stands
-    above the environment's. `lock_mode` says what a lock beside the catalog means: `obey`,
-    `locked`, `frozen` or `ignore`. `open_storage` is the seam to what is remote.
+    `data.dir` are relative to it. `storages` maps names to settings; `filesystems` maps names of
+    storages to fsspec filesystems, which then serve them. `cache_dir` stands above the
+    environment's. `lock_mode` says what a lock beside the catalog means: `obey`, `locked`,
+    `frozen` or `ignore`. `open_storage` is the seam to what is remote.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Catalog:
         root: str | os.PathLike[str] = ".",
         cache_dir: str | os.PathLike[str] | None = None,
         storages: "Mapping[str, StorageSettings | Mapping[str, Any]]" = MappingProxyType({}),
+        filesystems: "Mapping[str, AbstractFileSystem]" = MappingProxyType({}),
         data: "DataSettings | None" = None,
         cache: "CacheSettings | None" = None,
         name: str = "catalog",
@@ -126,6 +128,12 @@ class Catalog:
             if isinstance(value, Mapping)
             else value
             for key, value in storages.items()
+        }
+        named = {dataset.storage for dataset in self.datasets.values() if dataset.storage}
+        _refuse_unknown(filesystems, {*self._settings, *named})
+        self._brought: dict[str, Storage] = {
+            key: wrap_filesystem(filesystem, self._settings_of(key))
+            for key, filesystem in filesystems.items()
         }
         self._storages: dict[tuple[int, str, str | None], Storage] = {}
         self._mutex = threading.Lock()
@@ -282,8 +290,7 @@ class Catalog:
         For what a cache is not for: reading parts of a large object in place, or looking
         around. What is read through it is neither cached nor pinned.
         """
-        dataset = self._dataset(name)
-        return open_filesystem(dataset.sources[0], self._settings_of(dataset))
+        return self.storage_of(self._dataset(name)).filesystem
 
     # --- knowing ------------------------------------------------------------------
 
@@ -639,17 +646,20 @@ class Catalog:
 
     def storage_of(self, dataset: "Dataset") -> Storage:
         """Return the storage of a dataset, one per process, scheme and settings."""
+        brought = self._brought.get(dataset.storage or "")
+        if brought is not None:
+            return brought
         source = dataset.sources[0]
         key = (os.getpid(), uri.scheme_of(source), dataset.storage)
         with self._mutex:
             storage = self._storages.get(key)
             if storage is None:
-                settings = self._settings_of(dataset)
+                settings = self._settings_of(dataset.storage)
                 storage = self._storages[key] = self._open_storage(source, settings)
             return storage
 
-    def _settings_of(self, dataset: "Dataset") -> "StorageSettings":
-        found = self._settings.get(dataset.storage or "")
+    def _settings_of(self, storage: str | None) -> "StorageSettings":
+        found = self._settings.get(storage or "")
         return _models().StorageSettings() if found is None else found
 
 
@@ -658,16 +668,19 @@ def load_catalog(
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     lock_mode: LockMode | str = LockMode.OBEY,
+    filesystems: "Mapping[str, AbstractFileSystem]" = MappingProxyType({}),
 ) -> Catalog:
     """Return the catalog at `path`, or the one discovered from the current folder.
 
     `path` may also be the name of one in `.datacachalog/catalogs/`. A lock beside it is
-    obeyed; `lock_mode` may ask for `locked`, `frozen` or `ignore` instead. Asks no network.
+    obeyed; `lock_mode` may ask for `locked`, `frozen` or `ignore` instead. `filesystems` maps
+    names of its storages to fsspec filesystems of yours. Asks no network.
     Raises `CatalogNotFoundError`, or `InvalidCatalogError` with all problems at once.
     """
     found = find_catalog(path, environ=os.environ)
     load = import_module("datacachalog.loader").load
-    return assemble(load(found, environ=os.environ), cache_dir=cache_dir, lock_mode=lock_mode)
+    loaded = load(found, environ=os.environ, filesystems=filesystems)
+    return assemble(loaded, cache_dir=cache_dir, lock_mode=lock_mode, filesystems=filesystems)
 
 
 def assemble(
@@ -675,6 +688,7 @@ def assemble(
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     lock_mode: LockMode | str = LockMode.OBEY,
+    filesystems: "Mapping[str, AbstractFileSystem]" = MappingProxyType({}),
 ) -> Catalog:
     """Return the catalog that was read, or brought back."""
     return Catalog(
@@ -682,6 +696,7 @@ def assemble(
         root=loaded.root,
         cache_dir=cache_dir,
         storages=loaded.storages,
+        filesystems=filesystems,
         data=loaded.data,
         cache=loaded.cache,
         name=loaded.name,
@@ -724,6 +739,15 @@ def _by_name(datasets: "Iterable[Dataset]", root: Path) -> "dict[str, Dataset]":
             raise CatalogError(f"two datasets are called '{dataset.name}'", hint="rename one")
         found[dataset.name] = dataset.with_resolved_paths(root)
     return found
+
+
+def _refuse_unknown(names: Iterable[str], storages: set[str]) -> None:
+    """Raise if one of `names`, of filesystems that were brought, is no storage's."""
+    for name in names:
+        if name not in storages:
+            known = ", ".join(f"'{n}'" for n in sorted(storages)[:5]) or "none"
+            hint = did_you_mean(name, storages) or f"the catalog has {known}"
+            raise CatalogError(f"there is no storage '{name}'", hint=hint)
 
 
 def _cache_root(explicit: str | os.PathLike[str] | None, settings: "CacheSettings") -> Path:

@@ -7,7 +7,7 @@ without a network. Nothing half-valid leaves: either a `LoadedCatalog`, or one
 
 import gc
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -83,8 +83,11 @@ def load(
     environ: Mapping[str, str],
     read: Callable[[Path], bytes] = read_bytes,
     needs_models: bool = True,
+    filesystems: Container[str] = frozenset(),
 ) -> LoadedCatalog:
     """Return the catalog at `path`, with what it includes.
+
+    Storages for which `filesystems` are brought may have sources of any scheme.
 
     Where nobody `needs_models` of pydantic, plain parts come as their likes of `kept`, so that
     a catalog of nothing else is read without it, in half the time.
@@ -96,7 +99,14 @@ def load(
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        return _Loading(Path(os.path.abspath(path)), environ, read, needs_models=needs_models).run()
+        loading = _Loading(
+            Path(os.path.abspath(path)),
+            environ,
+            read,
+            needs_models=needs_models,
+            filesystems=filesystems,
+        )
+        return loading.run()
     finally:
         if was_enabled:
             gc.enable()
@@ -128,8 +138,10 @@ class _Loading:
         read: Callable[[Path], bytes],
         *,
         needs_models: bool,
+        filesystems: Container[str],
     ) -> None:
         self._needs_models = needs_models
+        self._filesystems = filesystems
         self._path = path
         self._environ = environ
         self._read = read
@@ -409,7 +421,9 @@ class _Loading:
 
         model = _models().Dataset
         try:
-            dataset: Dataset = model.model_validate({**merged, "name": name})
+            dataset: Dataset = model.model_validate(
+                {**merged, "name": name}, context=self._filesystems
+            )
         except ValidationError as exc:
             where = f"in the dataset {name!r}"
             self._add_errors(exc, model, own, file, where, fallback=place)

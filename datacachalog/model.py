@@ -56,6 +56,11 @@ class RemoteObject:
         text = "\0".join((endpoint, self.uri, *identity))
         return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()
 
+    @property
+    def is_weak(self) -> bool:
+        """Tell whether nothing but size and time identifies these bytes."""
+        return self.etag is None and self.version_id in (None, "null")
+
     def is_same_as(self, other: "RemoteObject") -> bool:
         """Tell whether both describe the same bytes of the same key.
 

@@ -177,7 +177,7 @@ def ask(
         pin=pin,
         endpoint=storage.endpoint,
         checked=now,
-        warnings=warnings,
+        warnings=(*warnings, *_weakness(objects)),
     )
 
 
@@ -363,6 +363,14 @@ def _doubts(pin: AsOf, now: datetime, *, is_lockable: bool) -> tuple[str, ...]:
     return (
         f"{pin} is less than a day ago: multipart uploads begun before then may still appear{hold}",
     )
+
+
+def _weakness(objects: Iterable[RemoteObject]) -> tuple[str, ...]:
+    """Return a warning if a change of the source may go unseen."""
+    weak = next((obj for obj in objects if obj.is_weak), None)
+    if weak is None:
+        return ()
+    return (f"only size and time identify '{weak.uri}': a change that keeps both cannot be seen",)
 
 
 def _time(at: datetime) -> str:

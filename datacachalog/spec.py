@@ -10,6 +10,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -19,6 +20,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
@@ -117,16 +119,27 @@ def _check_dataset_folder(value: object) -> str | None:
     return path
 
 
-def _check_sources(value: object) -> str | tuple[str, ...]:
+def _check_sources(value: object, info: ValidationInfo) -> str | tuple[str, ...]:
+    check = partial(check_source, any_scheme=_may_be_brought(info))
     if isinstance(value, str):
-        return check_source(value)
+        return check(value)
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         if not value:
             raise InvalidValueError(
                 "the list of sources is empty", hint="write a URI such as `s3://bucket/key`"
             )
-        return tuple(_each(check_source, enumerate(value)).values())
-    return check_source(value)
+        return tuple(_each(check, enumerate(value)).values())
+    return check(value)
+
+
+def _may_be_brought(info: ValidationInfo) -> bool:
+    """Tell whether a filesystem of the user's own may serve the source.
+
+    The loader says in `context` for which storages there is one; a program that makes a
+    dataset may bring it later, for any storage that the dataset names.
+    """
+    storage = info.data.get("storage")
+    return storage is not None and (info.context is None or storage in info.context)
 
 
 def _each(check: Callable[[object], _T], items: Iterable[tuple[_K, object]]) -> dict[_K, _T]:

@@ -29,10 +29,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _META = re.compile(r"[*?\[]")
 
 
-def check_source(text: object) -> str:
+def check_source(text: object, *, any_scheme: bool = False) -> str:
     """Return the source as it is kept: scheme in lower case, a trailing `/` spelt out as `/**`.
 
-    Raises one sentence with a hint for what no storage could serve.
+    Raises one sentence with a hint for what no storage could serve; with `any_scheme` a
+    filesystem of the user's own may.
 
     >>> check_source("s3://lake/orders/")
     's3://lake/orders/**'
@@ -47,13 +48,13 @@ def check_source(text: object) -> str:
     if match is None:
         return f"{text}**" if text.endswith("/") else text
     scheme, rest = match.group(1).lower(), text[match.end() :]
-    if scheme not in SCHEMES:
+    if scheme not in SCHEMES and not any_scheme:
         raise UnsupportedSchemeError(
             f"the scheme of {text!r} is not supported", hint=_supported(scheme, text, rest)
         )
     if scheme == "file":
         _check_file(text, rest)
-    else:
+    elif scheme in SCHEMES or not rest:
         _check_bucket(text, scheme, rest)
     return f"{scheme}://{rest}**" if rest.endswith("/") else f"{scheme}://{rest}"
 

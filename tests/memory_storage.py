@@ -18,7 +18,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from datacachalog import globs, relpath
 from datacachalog.errors import (
@@ -29,6 +29,9 @@ from datacachalog.errors import (
 from datacachalog.model import DeleteMarker, RemoteObject
 from datacachalog.storage import expectation
 from datacachalog.storage.protocol import Advance, Expect, Uploaded
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 _T = TypeVar("_T")
 _START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -146,6 +149,18 @@ class MemoryStorage:
     def endpoint(self) -> str:
         """Name the server."""
         return self._endpoint
+
+    @property
+    def filesystem(self) -> "AbstractFileSystem":
+        """Return the newest bytes of every object, as they are now."""
+        from fsspec.implementations.memory import MemoryFileSystem
+
+        found: AbstractFileSystem = MemoryFileSystem(global_store=False, skip_instance_cache=True)
+        with self._lock:
+            for uri, history in self._history.items():
+                if history and isinstance(history[0], RemoteObject):
+                    found.pipe_file(uri, self._bytes[uri, history[0].version_id])
+        return found
 
     def scan(
         self, uri: str, *, known: Container[str] = frozenset(), is_thorough: bool = False

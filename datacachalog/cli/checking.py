@@ -87,7 +87,13 @@ def _facts(dataset: Dataset, catalog: LoadedCatalog, state: DatasetStatus) -> li
         ("metadata", _pairs(dataset.metadata)),
         ("declared in", catalog.declared.get(dataset.name, "")),
         ("on disk", _on_disk(state)),
+        ("identity", "weak" if _is_weak(state) else ""),
     ]
+
+
+def _is_weak(state: DatasetStatus) -> bool:
+    """Tell whether a change of the source may go unseen: only size and time identify a file."""
+    return state.plan is not None and any(o.is_weak for o in state.plan.resolution.objects)
 
 
 def _pairs(values: object) -> str:

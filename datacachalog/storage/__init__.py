@@ -7,40 +7,35 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from datacachalog.errors import UnsupportedSchemeError
-from datacachalog.storage.fsspec_storage import FsspecStorage
+from datacachalog.storage.filesystem import FilesystemStorage
 from datacachalog.storage.local import LocalStorage
 from datacachalog.storage.protocol import Advance, Expect, Storage, Uploaded
 from datacachalog.storage.s3 import S3Storage
-from datacachalog.storage.s3 import filesystem as s3
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
     from datacachalog.spec import StorageSettings
 
-__all__ = ["SCHEMES", "Advance", "Expect", "Storage", "Uploaded", "open_filesystem", "open_storage"]
+__all__ = [
+    "SCHEMES",
+    "Advance",
+    "Expect",
+    "FilesystemStorage",
+    "LocalStorage",
+    "S3Storage",
+    "Storage",
+    "Uploaded",
+    "open_storage",
+    "wrap_filesystem",
+]
 
 SCHEMES: "dict[str, Callable[[StorageSettings], Storage]]" = {
     "file": lambda _: LocalStorage(),
-    "memory": lambda _: FsspecStorage("memory"),
+    "memory": lambda _: FilesystemStorage("memory"),
     "s3": S3Storage,
 }
 """What serves each scheme; a source without one is a local path, so `file`."""
-
-
-def open_filesystem(uri: str, settings: "StorageSettings") -> "AbstractFileSystem":
-    """Return the fsspec filesystem that `uri` lies in, reached as `settings` say.
-
-    >>> from datacachalog.spec import StorageSettings
-    >>> open_filesystem("raw/iris.csv", StorageSettings()).protocol
-    ('file', 'local')
-    """
-    scheme = uri.partition("://")[0] if "://" in uri else "file"
-    if scheme == "s3":
-        return s3.open_filesystem(settings)
-    import fsspec
-
-    return fsspec.filesystem(scheme)
 
 
 def open_storage(uri: str, settings: "StorageSettings") -> Storage:
@@ -60,3 +55,23 @@ def open_storage(uri: str, settings: "StorageSettings") -> Storage:
         raise UnsupportedSchemeError(
             f"the scheme of {uri!r} is not supported", hint=f"known are {known} and local paths"
         ) from None
+
+
+def wrap_filesystem(filesystem: "AbstractFileSystem", settings: "StorageSettings") -> Storage:
+    """Return the storage that reaches what lies in a user's own filesystem.
+
+    >>> from datacachalog.spec import StorageSettings
+    >>> from fsspec.implementations.local import LocalFileSystem
+    >>> wrap_filesystem(LocalFileSystem(), StorageSettings()).endpoint
+    'file'
+    """
+    from fsspec.implementations.local import LocalFileSystem
+
+    if type(filesystem) is LocalFileSystem:  # one that was derived may read something else
+        return LocalStorage(filesystem)
+    if "s3" in filesystem.protocol:
+        from s3fs import S3FileSystem
+
+        if isinstance(filesystem, S3FileSystem):
+            return S3Storage(settings, filesystem=filesystem)
+    return FilesystemStorage(filesystem)

@@ -1,16 +1,19 @@
-"""Local disks as a storage: paths and `file://`, by plain system calls.
+"""Local disks as a storage: paths and `file://`.
 
-The identity of a file is its inode, its modification time in nanoseconds and its size; the
-ETag spells them. fsspec's own local file system is not used: it rounds the time.
+fsspec's local filesystem reads; the rest is ours, as it rounds times, describes links instead
+of what they lead to, and has no safe way to replace a file. The identity of a file is its
+inode, its modification time in nanoseconds and its size; the ETag spells them.
 """
 
 import os
+import re
 import stat as modes
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datacachalog import globs, relpath
 from datacachalog.errors import (
@@ -20,64 +23,25 @@ from datacachalog.errors import (
     ObjectChangedError,
     ObjectNotFoundError,
     StorageError,
+    UnsupportedSchemeError,
     VersioningNotSupportedError,
 )
-from datacachalog.model import DeleteMarker, RemoteObject
+from datacachalog.model import EPOCH, RemoteObject
 from datacachalog.storage import expectation
+from datacachalog.storage.filesystem import PIECE, FilesystemStorage
 from datacachalog.storage.protocol import Advance, Expect, Uploaded
 
-BLOCK = 4 << 20
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+if TYPE_CHECKING:
+    from fsspec.implementations.local import LocalFileSystem
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-class LocalStorage:
+class LocalStorage(FilesystemStorage):
     """Files on this machine, as objects. Symbolic links are followed, but never in circles."""
 
-    @property
-    def endpoint(self) -> str:
-        """Name the server."""
-        return "file"
-
-    def scan(self, uri: str) -> Iterator[RemoteObject]:
-        """Return the file at `uri`, or what its glob matches, as it is now."""
-        pattern = _pattern(uri)
-        if not globs.is_glob(pattern):
-            path = globs.unescape(pattern)
-            yield _described(path, os.path.basename(path), _stat(path))
-            return
-        glob = globs.Glob(pattern)
-        segments = pattern.split("/")[glob.fixed_prefix.count("/") :]
-        below = len(glob.fixed_prefix)
-        for path, stat in _walk(glob.fixed_prefix, segments):
-            if glob.matches(path):
-                yield _described(path, path[below:], stat)
-
-    def versions(self, uri: str) -> Iterator[RemoteObject | DeleteMarker]:
-        """Raise: a disk keeps no history."""
-        raise VersioningNotSupportedError(f"{uri} is a local file: a disk keeps no history")
-
-    def version(self, uri: str, version_id: str) -> RemoteObject:  # noqa: ARG002 - the protocol's
-        """Raise: a disk keeps no history."""
-        raise VersioningNotSupportedError(f"{uri} is a local file: a disk keeps no history")
-
-    def read(self, obj: RemoteObject, start: int, stop: int) -> Iterator["memoryview | bytes"]:
-        """Stream bytes `start` to `stop` (exclusive) of exactly `obj`, in order."""
-        path = obj.uri.removeprefix("file://")
-        with _translated(obj.uri), open(path, "rb", buffering=0) as file:
-            _check_identity(obj, file.fileno())
-            at = start
-            while at < stop:
-                block = os.pread(file.fileno(), min(BLOCK, stop - at), at)
-                if not block:
-                    raise ObjectChangedError(f"{obj.uri} became shorter while it was read")
-                at += len(block)
-                if at >= stop:
-                    # Before the last bytes are handed over: after them nobody asks again.
-                    _check_identity(obj, file.fileno())
-                yield block
-
-    def request(self, obj: RemoteObject, start: int, stop: int) -> None:
-        """Return None: only `read` gives bytes."""
+    def __init__(self, filesystem: "LocalFileSystem | None" = None) -> None:
+        super().__init__("file" if filesystem is None else filesystem, name="file")
 
     def upload(
         self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
@@ -87,7 +51,7 @@ class LocalStorage:
         The comparison and the rename are two system calls: a writer that falls between
         them is not seen. A new file never replaces one that appeared meanwhile.
         """
-        target = os.path.realpath(globs.unescape(_pattern(uri)))
+        target = os.path.realpath(globs.unescape(_path(self._pattern(uri))))
         name = f"file://{target}"
         with _translated(name):
             _check_expected(name, target, expect)
@@ -102,15 +66,41 @@ class LocalStorage:
                     os.unlink(temp)
             return Uploaded(_described(target, os.path.basename(target), _stat(target)))
 
-    def now(self) -> datetime:
-        """Return this machine's clock."""
-        return datetime.now(UTC)
+    def _pattern(self, uri: str) -> str:
+        path = _path(uri)
+        if _SCHEME.match(path):
+            raise UnsupportedSchemeError(
+                f"{uri!r} is no local file", hint="write `file:///path`, or a path"
+            )
+        return f"file://{path if os.path.isabs(path) else f'{globs.escape(os.getcwd())}/{path}'}"
+
+    def _found(self, uri: str) -> RemoteObject:
+        path = _path(uri)
+        return _described(path, os.path.basename(path), _stat(path))
+
+    def _listed(self, glob: globs.Glob) -> Iterator[RemoteObject]:
+        segments = glob.pattern.split("/")[glob.fixed_prefix.count("/") :]
+        folder = _path(glob.fixed_prefix)
+        for path, stat in _walk(folder, segments):
+            if glob.matches(f"file://{path}"):
+                yield _described(path, path[len(folder) :], stat)
+
+    def _check_identity(self, obj: RemoteObject) -> None:
+        if obj.etag is None:
+            return
+        with _translated(obj.uri):
+            if _etag(os.stat(_path(obj.uri))) != obj.etag:
+                raise ObjectChangedError(f"{obj.uri} changed since it was resolved")
+
+    def _no_history(self, uri: str) -> VersioningNotSupportedError:
+        return VersioningNotSupportedError(f"{uri} is a local file: a disk keeps no history")
+
+    def _translating(self, uri: str) -> AbstractContextManager[None]:
+        return _translated(uri)
 
 
-def _pattern(uri: str) -> str:
-    """Return the absolute path, or pattern, that `uri` names."""
-    path = uri.removeprefix("file://")
-    return path if os.path.isabs(path) else f"{globs.escape(os.getcwd())}/{path}"
+def _path(uri: str) -> str:
+    return uri.removeprefix("file://")
 
 
 def _stat(path: str) -> os.stat_result:
@@ -130,18 +120,13 @@ def _described(path: str, below: str, stat: os.stat_result) -> RemoteObject:
         f"file://{path}",
         relpath.encode(below),
         stat.st_size,
-        _EPOCH + timedelta(microseconds=stat.st_mtime_ns // 1000),
+        EPOCH + timedelta(microseconds=stat.st_mtime_ns // 1000),
         _etag(stat),
     )
 
 
 def _etag(stat: os.stat_result) -> str:
     return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
-
-
-def _check_identity(obj: RemoteObject, fd: int) -> None:
-    if obj.etag is not None and _etag(os.fstat(fd)) != obj.etag:
-        raise ObjectChangedError(f"{obj.uri} changed since it was resolved")
 
 
 @contextmanager
@@ -227,7 +212,7 @@ def _copy(path: Path, folder: str, advance: Advance) -> str:
     try:
         with open(path, "rb", buffering=0) as source, open(fd, "wb", buffering=0) as out:
             before = os.fstat(source.fileno())
-            while block := source.read(BLOCK):
+            while block := source.read(PIECE):
                 out.write(block)
                 advance(len(block))
             os.fsync(out.fileno())

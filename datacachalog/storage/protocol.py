@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from datacachalog.model import DeleteMarker, RemoteObject
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 Advance = Callable[[int], None]
 """Called with the number of bytes moved since the last call; from any thread."""
@@ -48,6 +51,14 @@ class Storage(Protocol):
         """Name the server: part of every fingerprint; asks no network.
 
         The normalised endpoint URL, `aws` for Amazon's own, `file` for local disks.
+        """
+        ...
+
+    @property
+    def filesystem(self) -> "AbstractFileSystem":
+        """Return the fsspec filesystem that reaches the same, as this process may use it.
+
+        For programs that read in place or look around; what is read so is not bound to a state.
         """
         ...
 

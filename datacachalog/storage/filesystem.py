@@ -1,0 +1,362 @@
+"""Any fsspec filesystem as a storage: the complete way to whatever no other serves better.
+
+fsspec has no common way to conditions or history, so an object's identity (`identity` says
+which) is compared before and after each read and write, and `versions` refuses.
+"""
+
+import copy
+import inspect
+import os
+import re
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blake3 import blake3
+
+from datacachalog import globs, relpath
+from datacachalog.errors import (
+    AccessDeniedError,
+    DatacachalogError,
+    IntegrityError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    SourceUnreachableError,
+    StorageError,
+    VersioningNotSupportedError,
+)
+from datacachalog.model import EPOCH, DeleteMarker, RemoteObject
+from datacachalog.storage import expectation
+from datacachalog.storage.identity import STRONG, identity_of, in_utc, modified_of
+from datacachalog.storage.protocol import Advance, Expect, Uploaded
+from datacachalog.storage.stall import StallGuard
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+PIECE = 1 << 20
+"""How many bytes are asked for at a time."""
+
+_SECRET = re.compile("pass|secret|token|key|cred|auth|user", re.IGNORECASE)
+
+
+class FilesystemStorage:
+    """What one fsspec filesystem reaches.
+
+    `filesystem` is an instance, or the name by which fsspec knows one. An instance stays its
+    owner's: used as it is, never configured or registered. `name` is what its objects are
+    cached under; left out, the filesystem's kind and those of its options that say where it
+    is (a host, a folder; nothing that is secret).
+
+    >>> FilesystemStorage("memory").endpoint
+    'memory'
+    """
+
+    def __init__(self, filesystem: "AbstractFileSystem | str", *, name: str | None = None) -> None:
+        self._given = filesystem
+        self._name = name
+        self._own: dict[int, AbstractFileSystem] = {}
+        if not isinstance(filesystem, str):
+            self._own[os.getpid()] = filesystem
+
+    @property
+    def filesystem(self) -> "AbstractFileSystem":
+        """Return the filesystem, as this process may use it. No lock: a fork might find it held."""
+        pid = os.getpid()
+        found = self._own.get(pid)
+        return self._own.setdefault(pid, self._opened()) if found is None else found
+
+    def _opened(self) -> "AbstractFileSystem":
+        """Return a filesystem for this process, which did not get one or was forked."""
+        if isinstance(self._given, str):
+            import fsspec
+
+            # Our own: what users get by that name keeps their settings and its cache.
+            return fsspec.filesystem(
+                self._given, use_listings_cache=False, skip_instance_cache=True
+            )
+        if self._given.async_impl:
+            # Its loop and connections stayed in the parent: make it again from its options.
+            return copy.deepcopy(self._given)
+        return self._given
+
+    @property
+    def endpoint(self) -> str:
+        """Name the server."""
+        if self._name is None:
+            self._name = self._given if isinstance(self._given, str) else _place(self._given)
+        return self._name
+
+    def scan(
+        self,
+        uri: str,
+        *,
+        known: Container[str] = frozenset(),  # noqa: ARG002 - the protocol's
+        is_thorough: bool = False,  # noqa: ARG002 - the protocol's
+    ) -> Iterator[RemoteObject]:
+        """Return the object at `uri`, or what its glob matches, as it is now."""
+        pattern = self._pattern(uri)
+        if globs.is_glob(pattern):
+            yield from self._listed(globs.Glob(pattern))
+        else:
+            yield self._found(globs.unescape(pattern))
+
+    def versions(self, uri: str) -> Iterator[RemoteObject | DeleteMarker]:
+        """Raise: fsspec has no common way to history."""
+        raise self._no_history(uri)
+
+    def version(self, uri: str, version_id: str) -> RemoteObject:  # noqa: ARG002 - the protocol's
+        """Raise: fsspec has no common way to history."""
+        raise self._no_history(uri)
+
+    def read(self, obj: RemoteObject, start: int, stop: int) -> Iterator["memoryview | bytes"]:
+        """Stream bytes `start` to `stop` (exclusive) of exactly `obj`, in order."""
+        self._check_identity(obj)
+        path = self._path_of(obj.uri)
+        guard = StallGuard(obj.uri)
+        at = start
+        while at < stop:
+            until = min(stop, at + PIECE)
+            with self._translating(obj.uri):
+                piece = self.filesystem.cat_file(path, start=at, end=until)
+            guard.note(len(piece))
+            at += len(piece)
+            if not piece:
+                raise ObjectChangedError(f"{obj.uri} became shorter while it was read")
+            if at > until:
+                raise IntegrityError(f"{obj.uri} gave more bytes than were asked for")
+            if at == stop:
+                # Before the last bytes are handed over: after them nobody asks again.
+                self._check_identity(obj)
+            yield piece
+
+    def upload(
+        self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
+    ) -> Uploaded:
+        """Write the file at `path` to `uri`, if just before `uri` is what `expect` says."""
+        target = globs.unescape(self._pattern(uri))
+        found = self._find(target)
+        if not expectation.is_met(expect, found):
+            raise expectation.conflict(uri, expect, found)
+        with self._translating(uri):
+            count = self._write(path, self._path_of(target), advance)
+        after = self._found(target)
+        if after.size != count:
+            raise IntegrityError(f"{uri} has {after.size:,} bytes after an upload of {count:,}")
+        if expect is Expect.ANYTHING:
+            return Uploaded(after)
+        return Uploaded(
+            after,
+            f"`{_scheme(uri)}://` has no conditional writes: a write to {uri} between the "
+            "check and the upload would have been overwritten unnoticed",
+        )
+
+    def now(self) -> datetime:
+        """Return this machine's clock: fsspec asks no server for its own."""
+        return datetime.now(UTC)
+
+    # --- what a subclass knows better -----------------------------------------------------
+
+    def _pattern(self, uri: str) -> str:
+        """Return the whole URI, or pattern of URIs, that a source means."""
+        return uri
+
+    def _found(self, uri: str) -> RemoteObject:
+        """Return the object at `uri`; raise `ObjectNotFoundError` where there is none."""
+        return self._described(uri, uri.rpartition("/")[2], self._info(uri))
+
+    def _listed(self, glob: globs.Glob) -> Iterator[RemoteObject]:
+        """Return what the glob matches; a folder that may not be listed is an error."""
+        root = self._path_of(glob.fixed_prefix)
+        base = root if not root or root.endswith("/") else f"{root}/"
+        for name, info in self._files_below(root, glob):
+            below = name[len(base) :]
+            uri = glob.fixed_prefix + below
+            if not name.startswith(base) or not glob.matches(uri):
+                continue
+            if not info.get("size") and name.endswith("/"):
+                continue  # a folder marker
+            if not self._is_told(info):
+                info = self._info(uri)
+            yield self._described(uri, below, info)
+
+    def _files_below(self, root: str, glob: globs.Glob) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        with self._translating(glob.fixed_prefix):
+            if _lists_at_once(self.filesystem):
+                found = self.filesystem.find(root, detail=True)
+                yield from ((name, info) for name, info in found.items() if info["type"] == "file")
+            else:
+                yield from _walk(self.filesystem, root, is_flat=glob.is_flat)
+
+    def _no_history(self, uri: str) -> VersioningNotSupportedError:
+        return VersioningNotSupportedError(f"{uri}: `{_scheme(uri)}://` keeps no history")
+
+    def _translating(self, uri: str) -> AbstractContextManager[None]:
+        """Return what turns the filesystem's errors into ours."""
+        return _translated(uri)
+
+    # --- fsspec's own words -----------------------------------------------------------------
+
+    @property
+    def _protocols(self) -> tuple[str, ...]:
+        """Return the names by which fsspec knows the filesystem."""
+        names = self.filesystem.protocol
+        return (names,) if isinstance(names, str) else tuple(names)
+
+    def _path_of(self, uri: str) -> str:
+        """Return what the filesystem calls `uri`; it may be reached under a scheme not its own."""
+        scheme, _, rest = uri.partition("://")
+        strip: Callable[[str], str] = self.filesystem._strip_protocol  # noqa: SLF001 - has no public name
+        if scheme in self._protocols:
+            path = strip(uri)
+            # Objects of the web are called by their whole URIs, all others by a part.
+            if scheme in ("http", "https") or not path.startswith(f"{scheme}://"):
+                return path
+        return strip(rest)
+
+    def _info(self, uri: str) -> Mapping[str, Any]:
+        with self._translating(uri):
+            info: Mapping[str, Any] = self.filesystem.info(self._path_of(uri))
+        if info["type"] != "file":
+            raise ObjectNotFoundError(
+                f"{uri} is a folder, not an object", hint=f"write `{globs.escape(uri)}/**`"
+            )
+        if info.get("size") is None:
+            raise StorageError(f"{uri}: its filesystem does not tell the size")
+        return info
+
+    def _is_told(self, info: Mapping[str, Any]) -> bool:
+        """Tell whether a listing says all that there is to know of an object."""
+        is_strong = not STRONG.keys().isdisjoint(self._protocols)
+        is_weak = is_strong and identity_of(self._protocols, info).is_weak
+        return info.get("size") is not None and not is_weak
+
+    def _described(self, uri: str, below: str, info: Mapping[str, Any]) -> RemoteObject:
+        # No version id: it would promise bytes that were overwritten since, and `read` cannot
+        # ask for them.
+        identity = identity_of(self._protocols, info)
+        etag = identity.etag or identity.version_id
+        modified = modified_of(info) or self._asked_time(uri)
+        return RemoteObject(uri, relpath.encode(below), int(info["size"]), modified, etag)
+
+    def _asked_time(self, uri: str) -> datetime:
+        with self._translating(uri):
+            try:
+                return in_utc(self.filesystem.modified(self._path_of(uri)))
+            except NotImplementedError:
+                return EPOCH  # a filesystem without times
+
+    def _find(self, uri: str) -> RemoteObject | None:
+        try:
+            return self._found(uri)
+        except ObjectNotFoundError:
+            return None
+
+    def _check_identity(self, obj: RemoteObject) -> None:
+        if not self._found(obj.uri).is_same_as(obj):
+            raise ObjectChangedError(f"{obj.uri} changed since it was resolved")
+
+    def _write(self, source: Path, target: str, advance: Advance) -> int:
+        """Copy a file to the filesystem and return its size; what fails is given up whole."""
+        count = 0
+        with open(source, "rb", buffering=0) as file:
+            # Without that, closing after a failure would leave the beginning as the object.
+            out = self.filesystem.open(target, "wb", autocommit=False)
+            try:
+                while block := file.read(PIECE):
+                    out.write(block)
+                    count += len(block)
+                    advance(len(block))
+                out.close()
+            except BaseException:
+                out.discard()
+                raise
+            out.commit()
+        return count
+
+
+def _scheme(uri: str) -> str:
+    return uri.partition("://")[0]
+
+
+@contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except DatacachalogError:
+        raise
+    except FileNotFoundError as exc:
+        raise ObjectNotFoundError(f"there is no object at {uri}") from exc
+    except PermissionError as exc:
+        raise AccessDeniedError(f"{uri} is missing or not permitted") from exc
+    except (ConnectionError, TimeoutError) as exc:
+        raise SourceUnreachableError(f"{uri}: {str(exc) or type(exc).__name__}") from exc
+    except OSError as exc:
+        raise StorageError(f"{uri}: {exc}") from exc
+    except NotImplementedError as exc:
+        raise StorageError(f"{uri}: its filesystem cannot do that") from exc
+
+
+def _lists_at_once(filesystem: "AbstractFileSystem") -> bool:
+    """Tell whether a filesystem has a listing of its own of all that is below a folder.
+
+    fsspec's goes from folder to folder, and leaves out what it cannot list without a word.
+    """
+    from fsspec import AbstractFileSystem
+    from fsspec.asyn import AsyncFileSystem
+
+    inner = getattr(filesystem, "fs", None)
+    if isinstance(inner, AbstractFileSystem):
+        return _lists_at_once(inner)
+    kind = type(filesystem)
+    if isinstance(filesystem, AsyncFileSystem):
+        return kind._find is not AsyncFileSystem._find  # noqa: SLF001 - that is where it would be
+    return kind.find is not AbstractFileSystem.find
+
+
+def _walk(
+    filesystem: "AbstractFileSystem", folder: str, *, is_flat: bool
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the files in a folder, and unless it `is_flat` those below; a link is its file."""
+    try:
+        entries = filesystem.ls(folder, detail=True)
+    except FileNotFoundError:
+        return  # it never was, or is gone since its parent was listed
+    for info in entries:
+        name = info["name"]
+        if info["type"] == "directory":
+            if not is_flat and name.rstrip("/") != folder.rstrip("/"):
+                yield from _walk(filesystem, name, is_flat=False)
+        elif info["type"] == "file":
+            yield name, info
+        else:
+            with suppress(FileNotFoundError):
+                info = filesystem.info(name)
+                if info["type"] == "file":
+                    yield name, info
+
+
+def _place(filesystem: "AbstractFileSystem") -> str:
+    """Return a text that tells filesystems of one kind apart by where they are."""
+    names = filesystem.protocol
+    kind = names if isinstance(names, str) else names[0]
+    options = _options(filesystem)
+    if not options:
+        return kind
+    return f"{kind}:{blake3(repr(options).encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
+def _options(filesystem: "AbstractFileSystem") -> list[tuple[str, str]]:
+    """Return what a filesystem was made with, as far as it is plain and not secret."""
+    signature = inspect.signature(type(filesystem).__init__)
+    given = signature.bind_partial(filesystem, *filesystem.storage_args).arguments
+    given = {**given, **filesystem.storage_options}
+    given.pop(next(iter(signature.parameters)))
+    return [
+        (name, _place(value) if hasattr(value, "storage_options") else repr(value))
+        for name, value in sorted(given.items())
+        if not _SECRET.search(name)
+        and (isinstance(value, str | int | os.PathLike) or hasattr(value, "storage_options"))
+    ]
