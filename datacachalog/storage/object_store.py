@@ -29,7 +29,7 @@ from datacachalog.storage.object_store_settings import (
     CompleteStorage,
     Engine,
     Stores,
-    engine_in_effect,
+    reachable_engine,
 )
 from datacachalog.storage.protocol import Advance, Expect, Uploaded
 from datacachalog.storage.stall import StallGuard
@@ -97,7 +97,7 @@ class ObjectStoreStorage:
         if self._resting_until > self._clock():
             return Engine("fsspec", "obstore failed where it did not")
         if self._settled is None:
-            self._settled = engine_in_effect("auto", self._complete.connection, {})
+            self._settled = reachable_engine(self._complete.connection)
         return self._settled
 
     # --- what obstore does ------------------------------------------------------------

@@ -78,13 +78,8 @@ def chosen_engine(configured: str, environ: Mapping[str, str] = os.environ) -> E
     return OBSTORE
 
 
-def engine_in_effect(
-    configured: str, connection: Connection, environ: Mapping[str, str] = os.environ
-) -> Engine:
-    """Return the engine that serves `connection`: as chosen, unless obstore cannot reach it."""
-    chosen = chosen_engine(configured, environ)
-    if chosen != OBSTORE:
-        return chosen
+def reachable_engine(connection: Connection, environ: Mapping[str, str] = os.environ) -> Engine:
+    """Return obstore, unless it cannot be told how to reach what `connection` says."""
     if connection.sse_customer_key is not None:
         # obstore would send the key on to whatever host a redirect names.
         return Engine("fsspec", "a storage with `sse_customer_key`")
