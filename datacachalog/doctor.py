@@ -29,6 +29,7 @@ from datacachalog.errors import (
 from datacachalog.loader import LoadedCatalog, load
 from datacachalog.settings import cache_dir
 from datacachalog.spec import Dataset, StorageSettings
+from datacachalog.storage.object_store_settings import OBSTORE, chosen_engine, reachable_engine
 from datacachalog.storage.s3 import S3Storage
 from datacachalog.storage.s3.connection import Connection, connect
 from datacachalog.suggest import did_you_mean
@@ -220,7 +221,7 @@ def _subject(dataset: Dataset) -> str:
 
 
 def _settings(dataset: Dataset, loaded: LoadedCatalog, environ: Mapping[str, str]) -> list[Check]:
-    """Tell endpoint, region and identity that a dataset's storage is reached with."""
+    """Tell endpoint, region, engine and identity that a dataset's storage is reached with."""
     if uri.scheme_of(dataset.sources[0]) == "file":
         return []
     subject = _subject(dataset)
@@ -233,8 +234,21 @@ def _settings(dataset: Dataset, loaded: LoadedCatalog, environ: Mapping[str, str
     return [
         Check(subject, "endpoint", Verdict.FACT, endpoint),
         Check(subject, "region", Verdict.FACT, connection.region or "asked per bucket"),
+        _engine(subject, connection, settings, environ),
         _identity(subject, connection, settings),
     ]
+
+
+def _engine(
+    subject: str, connection: Connection, settings: StorageSettings, environ: Mapping[str, str]
+) -> Check:
+    try:
+        engine = chosen_engine(settings.engine, environ)
+    except DatacachalogError as exc:
+        return Check(subject, "engine", Verdict.BAD, str(exc), exc.hint)
+    if engine == OBSTORE:
+        engine = reachable_engine(connection, environ)
+    return Check(subject, "engine", Verdict.FACT, str(engine))
 
 
 def _identity(subject: str, connection: Connection, settings: StorageSettings) -> Check:

@@ -323,6 +323,11 @@ class StorageSettings(_Spec):
     verify: Flag = Field(
         default=True, description="Check the server's certificate.", examples=[False]
     )
+    engine: Literal["auto", "fsspec"] = Field(
+        default="auto",
+        description="`auto`: obstore where it serves; `fsspec`: never. `DCL_ENGINE` stands above.",
+        examples=["fsspec"],
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "StorageSettings":

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from datacachalog.errors import UnsupportedSchemeError
 from datacachalog.storage.filesystem import FilesystemStorage
 from datacachalog.storage.local import LocalStorage
+from datacachalog.storage.object_store import ObjectStoreStorage
+from datacachalog.storage.object_store_settings import OBSTORE, chosen_engine
 from datacachalog.storage.protocol import Advance, Expect, Storage, Uploaded
 from datacachalog.storage.s3 import S3Storage
 
@@ -30,10 +32,16 @@ __all__ = [
     "wrap_filesystem",
 ]
 
+
+def _open_s3(settings: "StorageSettings") -> Storage:
+    complete = S3Storage(settings)
+    return ObjectStoreStorage(complete) if chosen_engine(settings.engine) == OBSTORE else complete
+
+
 SCHEMES: "dict[str, Callable[[StorageSettings], Storage]]" = {
     "file": lambda _: LocalStorage(),
     "memory": lambda _: FilesystemStorage("memory"),
-    "s3": S3Storage,
+    "s3": _open_s3,
 }
 """What serves each scheme; a source without one is a local path, so `file`."""
 
