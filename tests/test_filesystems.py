@@ -72,13 +72,14 @@ def test_a_dataset_made_in_python_may_get_its_filesystem_later(
 ) -> None:
     """Where it names a storage; without a filesystem it cannot be fetched."""
     dataset = Dataset(name="one", source="dir://raw/a.csv", storage="lake")
-    places = {"root": tmp_path / "project", "cache_dir": tmp_path / "cache"}
-    path = Catalog([dataset], filesystems={"lake": lake}, **places).fetch("one")
+    cache = tmp_path / "cache"
+    catalog = Catalog([dataset], root=tmp_path, cache_dir=cache, filesystems={"lake": lake})
+    path = catalog.fetch("one")
 
     assert isinstance(path, Path)
     assert path.read_text() == "a"
     with pytest.raises(UnsupportedSchemeError):
-        Catalog([dataset], **places).fetch("one")
+        Catalog([dataset], root=tmp_path, cache_dir=cache).fetch("one")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_each_filesystem_is_served_by_what_knows_it_best(
 ) -> None:
     """Exact identities of local files and history of S3 are not lost by bringing one's own."""
     dataset = Dataset(name="one", source="a.csv", storage="lake")
-    catalog = Catalog([dataset], root=tmp_path, filesystems={"lake": make()})  # type: ignore[dict-item] # fsspec has no types
+    catalog = Catalog([dataset], root=tmp_path, filesystems={"lake": make()})
 
     assert type(catalog.storage_of(dataset)) is kind
 

@@ -5,7 +5,6 @@ which) is compared before and after each read and write, and `versions` refuses.
 """
 
 import copy
-import inspect
 import os
 import re
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -350,7 +349,9 @@ def _place(filesystem: "AbstractFileSystem") -> str:
 
 def _options(filesystem: "AbstractFileSystem") -> list[tuple[str, str]]:
     """Return what a filesystem was made with, as far as it is plain and not secret."""
-    signature = inspect.signature(type(filesystem).__init__)
+    from inspect import signature as signature_of
+
+    signature = signature_of(type(filesystem).__init__)
     given = signature.bind_partial(filesystem, *filesystem.storage_args).arguments
     given = {**given, **filesystem.storage_options}
     given.pop(next(iter(signature.parameters)))

@@ -7,7 +7,6 @@ holds, also what changes while the bytes do not. Used by `filesystem`; asks noth
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 
@@ -87,6 +86,10 @@ def in_utc(value: datetime | str | float) -> datetime:
     """Return a time as an aware one in UTC: naive ones are in UTC, numbers seconds since 1970."""
     if isinstance(value, int | float):
         return datetime.fromtimestamp(value, UTC)
+    if isinstance(value, str) and "," in value:
+        from email.utils import parsedate_to_datetime  # only the web writes dates as mails do
+
+        value = parsedate_to_datetime(value)
     if isinstance(value, str):
-        value = parsedate_to_datetime(value) if "," in value else datetime.fromisoformat(value)
+        value = datetime.fromisoformat(value)
     return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
