@@ -7,6 +7,7 @@ def play(talk: Talk) -> None:
 with answering(play) as server: ...
 """
 
+import select
 import socket
 import ssl
 import threading
@@ -42,6 +43,11 @@ class Talk:
     def say(self, data: bytes) -> None:
         """Send bytes."""
         self._sock.sendall(data)
+
+    def wait(self, seconds: float) -> None:
+        """Say nothing for a while; raises EOFError if the client hung up meanwhile."""
+        if select.select([self._sock], [], [], seconds)[0] and not self._sock.recv(1 << 16):
+            raise EOFError
 
     def linger(self) -> None:
         """Say nothing more until the client hangs up."""
