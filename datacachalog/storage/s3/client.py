@@ -9,29 +9,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from datacachalog.errors import StorageError
 from datacachalog.storage.s3 import credentials, faults
 from datacachalog.storage.s3.connection import DEFAULT_REGION, Connection
 from datacachalog.storage.s3.credentials import Credentials
+from datacachalog.storage.s3.headers import read_date
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
 
+_LISTINGS = ("ListObjectsV2", "ListObjectVersions")
+
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def unquoted(etag: str | None) -> str | None:
-    """Return an ETag as the model keeps it: without quotes, None for none."""
-    return (etag.strip('"') or None) if etag else None
-
-
-def quoted(etag: str) -> str:
-    """Return an ETag as a condition takes it."""
-    return f'"{etag}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +69,12 @@ _call: ContextVar[_Call | None] = ContextVar("_call", default=None)
 class Client:
     """Asks one S3, by way of one s3fs instance. Thread-safe; for one process."""
 
-    def __init__(self, connection: Connection, filesystem: "S3FileSystem") -> None:
+    def __init__(
+        self, connection: Connection, filesystem: "S3FileSystem", stall_seconds: float
+    ) -> None:
         self.connection = connection
         self.filesystem = filesystem
+        self.stall_seconds = stall_seconds
         self._regions: dict[str, str] = {}
         self._date: tuple[str, float] | None = None
         self._prepared: Any = None
@@ -116,8 +111,8 @@ class Client:
         try:
             with faults.network(f"s3://{bucket}/{key or params.get('Prefix', '')}"):
                 method = getattr(await self._client(bucket), operation)
-                # As s3fs calls it, but for its retries and its log of all parameters.
-                options = self.filesystem._get_s3_method_kwargs(method, **given)
+                # As s3fs would call it, but for its retries: adds requester pays and SSE-C.
+                options = self.filesystem._get_s3_method_kwargs(method, **given)  # noqa: SLF001
                 fields = await method(**options)
         except ClientError as exc:
             answer = _refusal(exc.response)
@@ -168,7 +163,7 @@ class Client:
                 hint="give an absolute time in place of a duration",
             )
         date, seen = self._date
-        return parsedate_to_datetime(date) + timedelta(seconds=time.monotonic() - seen)
+        return read_date(date) + timedelta(seconds=time.monotonic() - seen)
 
 
 def _refusal(response: Mapping[str, Any]) -> Answer:
@@ -186,29 +181,36 @@ def _refusal(response: Mapping[str, Any]) -> Answer:
 
 def _prepare(client: Any) -> None:
     """Let botocore's client call our handlers; doing it twice does no harm."""
-    on = client.meta.events.register
-    for operation in ("ListObjectsV2", "ListObjectVersions"):
-        on(f"before-parse.s3.{operation}", _take_page, unique_id=f"datacachalog-{operation}")
+    from botocore import handlers
+
+    events = client.meta.events
+    # botocore reads each document to see whether it is an error; ours reads it, too, and comes
+    # before that. Where a botocore has it no more, nothing is to be done.
+    look_for_error = getattr(handlers, "_handle_200_error", None)
+    events.unregister("before-parse.s3.*", look_for_error)
+    events.register_first("before-parse.s3.*", _take_page, unique_id="datacachalog-page")
+    if look_for_error is not None:
+        events.register_first("before-parse.s3.*", look_for_error)
+    on = events.register
     on("before-sign.s3", _note_region, unique_id="datacachalog-region")
     for operation in ("PutObject", "UploadPart"):
         on(f"before-call.s3.{operation}", _send_at_once, unique_id=f"datacachalog-{operation}")
-    client.meta.events.register_first(
-        "needs-retry.s3", _judge_redirect, unique_id="datacachalog-redirect"
-    )
+    events.register_first("needs-retry.s3", _judge_redirect, unique_id="datacachalog-redirect")
 
 
-def _take_page(response_dict: dict[str, Any], **_: Any) -> None:
+def _take_page(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
     """Keep a listing's document, which botocore takes ten times as long to read as we do."""
     call = _call.get()
-    if call is not None and response_dict["status_code"] == 200:
+    is_page = operation_model.name in _LISTINGS and response_dict["status_code"] == 200
+    if call is not None and is_page:
         call.page, response_dict["body"] = response_dict["body"], b""
 
 
-def _note_region(region_name: str | None, **_: Any) -> None:
+def _note_region(request: Any, region_name: str | None, **_: Any) -> None:
     """Note which region a request is signed for: if it is answered, that is the bucket's."""
     call = _call.get()
     if call is not None:
-        call.region = region_name or ""
+        call.region = request.context.get("signing", {}).get("region") or region_name or ""
 
 
 def _send_at_once(params: dict[str, Any], **_: Any) -> None:

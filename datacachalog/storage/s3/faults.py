@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from datacachalog.errors import (
@@ -17,6 +15,7 @@ from datacachalog.errors import (
     StorageError,
     ThrottledError,
 )
+from datacachalog.storage.s3.headers import retry_after
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError
@@ -29,6 +28,7 @@ _TRANSIENT = {"RequestTimeout", "InternalError", "OperationAborted", "Conditiona
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"}
 _WRONG_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed"}
 _DENIED = {"AccessDenied", "AllAccessDisabled", "RequestTimeTooSkewed"}
+_NOTHING = {"NoSuchKey", "NoSuchBucket"}
 _NO_VERSION = {"NoSuchVersion", "InvalidVersionId"}
 
 
@@ -50,7 +50,7 @@ def fault(
     """
     said = message.strip().rstrip(".")
     detail = f"{code or status}: {said}" if said else code or str(status)
-    if status == 404 or code in _NO_VERSION:
+    if status == 404 or code in _NOTHING | _NO_VERSION:
         return _not_found(code, uri, version_id)
     if status == 405 and version_id:
         return ObjectNotFoundError(f"version {version_id} of {uri} is a delete marker")
@@ -61,7 +61,7 @@ def fault(
         )
     if (status in (429, 503) and (code in _THROTTLED or not code)) or code in _THROTTLED:
         return ThrottledError(
-            f"the server asks to slow down ({detail}) at {uri}", retry_after=_retry_after(headers)
+            f"the server asks to slow down ({detail}) at {uri}", retry_after=retry_after(headers)
         )
     if status in (401, 403) or code in _EXPIRED | _WRONG_KEYS | _DENIED:
         return _denied(code, detail, uri, needs or ("s3:GetObjectVersion" if version_id else ""))
@@ -75,19 +75,6 @@ def fault(
             hint="leave `region` out, or set that of the bucket",
         )
     return StorageError(f"the server answered {status} ({detail}) for {uri}")
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that `Retry-After` asks for, given as such or as a date."""
-    text = headers.get("retry-after", "")
-    if text.isdecimal():
-        return float(text)
-    try:
-        until = parsedate_to_datetime(text)
-        now = parsedate_to_datetime(headers["date"]) if "date" in headers else datetime.now(UTC)
-        return max(0.0, (until - now).total_seconds())
-    except (TypeError, ValueError):
-        return None
 
 
 def _not_found(code: str, uri: str, version_id: str | None) -> ObjectNotFoundError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from datacachalog.storage import stall
 from datacachalog.storage.s3 import http_session
 from datacachalog.storage.s3.connection import Connection, connect
+from datacachalog.storage.s3.redaction import redact_logs
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
@@ -77,6 +78,7 @@ def make_filesystem(connection: Connection, stall_seconds: float = stall.SECONDS
     """Return a new s3fs instance for this process."""
     import s3fs
 
+    redact_logs()
     options = s3fs_options(connection, stall_seconds)
     made = s3fs.S3FileSystem(**options, skip_instance_cache=True)
     made.retries = 1

@@ -7,12 +7,15 @@ which is asked again: a key that is not seen would be dropped here as gone.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from datacachalog.errors import IntegrityError, StorageError
-from datacachalog.storage.s3.client import Answer, Client, unquoted
+from datacachalog.storage.s3.client import Answer, Client
+from datacachalog.storage.s3.headers import unquoted
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -41,7 +44,12 @@ class Columns(NamedTuple):
 
     def only(self, rows: Sequence[int]) -> "Columns":
         """Return these of the entries."""
-        return Columns(*([column[i] for i in rows] for column in self))
+        return Columns(
+            [self.key[i] for i in rows],
+            [self.modified[i] for i in rows],
+            [self.etag[i] for i in rows],
+            [self.size[i] for i in rows],
+        )
 
 
 def list_objects(
@@ -53,12 +61,11 @@ def list_objects(
     """
     query = {"Prefix": prefix, "Delimiter": "/" if is_flat else None, "MaxKeys": page_size}
     seen: set[str] = set()
-    places = set()
+    places: set[tuple[str, ...]] = set()
     while True:
         page = _ask(client, "list_objects_v2", bucket, query)
         found = page.objects(prefix)
-        fresh = [row for row, key in enumerate(found.key) if not (key in seen or seen.add(key))]
-        yield found if len(fresh) == len(found.key) else found.only(fresh)
+        yield _without_repeated(found, seen)
         if not page.is_truncated:
             return
         if token := page.text("NextContinuationToken"):
@@ -71,12 +78,23 @@ def list_objects(
         _note_place(places, bucket, *place.values())
 
 
+def _without_repeated(page: Columns, seen: set[str]) -> Columns:
+    """Return the page without keys that were `seen`, which it then adds to."""
+    count = len(seen)
+    earlier = seen.intersection(page.key)
+    seen.update(page.key)
+    if len(seen) == count + len(page.key):
+        return page
+    rows = {key: row for row, key in enumerate(page.key) if key not in earlier}
+    return page.only(list(rows.values()))
+
+
 def list_versions(
     client: Client, bucket: str, prefix: str, *, page_size: int | None = None
 ) -> Iterator[Entry]:
     """Stream all versions and delete markers under `prefix`: keys ascending, newest first."""
     query = {"Prefix": prefix, "MaxKeys": page_size}
-    places = set()
+    places: set[tuple[str, ...]] = set()
     while True:
         page = _ask(client, "list_object_versions", bucket, query)
         entries = page.versions(prefix)
@@ -149,18 +167,34 @@ def _ask(client: Client, operation: str, bucket: str, query: dict[str, Any]) -> 
 
 def _page(answer: Answer, root: str, uri: str) -> "_Page":
     """Return the page that a document holds; raise if it holds none, or not all of it."""
-    from xml.etree import ElementTree  # takes 5 ms
+    from xml.etree import ElementTree as ET  # takes 5 ms
 
-    if answer.page and f"<{root}".encode() not in answer.page:
-        raise StorageError(
-            f"the server's answer is no S3 listing of {uri}",
-            hint="check `endpoint_url`: it should be the S3 API, not a web console",
-        )
     try:
-        element = ElementTree.fromstring(answer.page)
-    except ElementTree.ParseError as exc:
+        # Of entities, expat limits what they may grow to, and reads none from elsewhere.
+        element = ET.fromstring(answer.page)  # noqa: S314 - so this is safe
+    except ET.ParseError as exc:
+        if answer.page and _is_web_page(answer.page):
+            raise _no_listing(uri) from exc
         raise IntegrityError(f"the server's listing of {uri} cannot be read: {exc}") from exc
+    kind = element.tag.rpartition("}")[2]
+    if kind == "Error":
+        code, message = (element.findtext(f"{{*}}{name}", "") for name in ("Code", "Message"))
+        raise replace(answer, status=500, code=code, message=message).fault(uri)
+    if kind != root:
+        raise _no_listing(uri)
     return _Page(element, uri)
+
+
+def _is_web_page(page: bytes) -> bool:
+    start = page.lstrip()[:1000].lower()
+    return not start.startswith(b"<") or b"<html" in start
+
+
+def _no_listing(uri: str) -> StorageError:
+    return StorageError(
+        f"the server's answer is no S3 listing of {uri}",
+        hint="check `endpoint_url`: it should be the S3 API, not a web console",
+    )
 
 
 def _note_place(places: set[tuple[str, ...]], bucket: str, *place: str) -> None:
@@ -252,9 +286,8 @@ class _Page:
 
     def _keys(self, entries: list[dict[str, str | None]], prefix: str) -> list[str]:
         keys = [self._decoded(key or "") for key in self._column(entries, "Key")]
-        for key in keys:
-            if not key or not key.startswith(prefix):
-                raise ValueError(f"the key {key!r} does not begin with {prefix!r}")
+        if not all(keys) or not all(map(methodcaller("startswith", prefix), keys)):
+            raise ValueError(f"a key does not begin with {prefix!r}")
         return keys
 
     def _times(self, entries: list[dict[str, str | None]]) -> list[datetime]:
@@ -273,7 +306,9 @@ class _Page:
         return key
 
     def _unreadable(self, exc: Exception) -> IntegrityError:
-        said = f"an entry has no {str(exc).rpartition('}')[2]}" if type(exc) is KeyError else exc
+        said: object = exc
+        if isinstance(exc, KeyError):
+            said = f"an entry has no {exc.args[0].rpartition('}')[2]}"
         return IntegrityError(f"the server's listing of {self._uri} cannot be read: {said}")
 
 

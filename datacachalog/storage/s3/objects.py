@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from datacachalog import globs, relpath
@@ -17,7 +16,8 @@ from datacachalog.errors import (
 )
 from datacachalog.model import RemoteObject
 from datacachalog.storage.s3 import faults, listing
-from datacachalog.storage.s3.client import Answer, Client, quoted, unquoted
+from datacachalog.storage.s3.client import Answer, Client
+from datacachalog.storage.s3.headers import quoted, read_date, unquoted
 from datacachalog.storage.s3.http_session import guarded
 from datacachalog.storage.stall import StallGuard
 
@@ -73,7 +73,7 @@ def _reason(
 ) -> StorageError:
     """Return why a HEAD was refused: it has no body to say so, but a GET of one byte has."""
     reason = client.ask("get_object", bucket, key, VersionId=version_id, Range="bytes=0-0")
-    if reason.status < 400:
+    if "Body" in reason.fields:
         _close(client, reason)
         reason = answer
     return reason.fault(f"s3://{bucket}/{key}", version_id=version_id)
@@ -84,7 +84,7 @@ def described(answer: Answer, uri: str) -> RemoteObject:
     headers = answer.headers
     try:
         size = int(headers["content-length"])
-        modified = parsedate_to_datetime(headers["last-modified"])
+        modified = read_date(headers["last-modified"])
     except (KeyError, ValueError) as exc:
         raise StorageError(f"the server does not say size and time of {uri}") from exc
     return RemoteObject(
@@ -101,10 +101,10 @@ def described(answer: Answer, uri: str) -> RemoteObject:
 
 
 def read(
-    client: Client, bucket: str, key: str, obj: RemoteObject, start: int, stop: int, seconds: float
+    client: Client, bucket: str, key: str, obj: RemoteObject, start: int, stop: int
 ) -> Iterator[bytes]:
-    """Stream bytes `start` to `stop` of exactly `obj`, given up after `seconds` of standstill."""
-    guard = StallGuard(obj.uri, seconds=seconds)
+    """Stream bytes `start` to `stop` of exactly `obj`."""
+    guard = StallGuard(obj.uri, seconds=client.stall_seconds)
     left = stop - start
     answer, piece = client.run(_begin, client, bucket, key, obj, start, stop, guard)
     try:
@@ -191,14 +191,14 @@ def _check_head(
     if obj.version_id is not None:
         is_other |= headers.get("x-amz-version-id") not in (None, obj.version_id)
     if obj.etag is None and obj.version_id is None and "last-modified" in headers:
-        is_other |= _read_date(headers["last-modified"]) != obj.modified.replace(microsecond=0)
+        is_other |= _time(headers["last-modified"]) != obj.modified.replace(microsecond=0)
     if is_other:
         raise ObjectChangedError(f"{obj.uri} changed since it was resolved")
 
 
-def _read_date(text: str) -> datetime | None:
+def _time(text: str) -> datetime | None:
     try:
-        return parsedate_to_datetime(text)
+        return read_date(text)
     except ValueError:
         return None
 

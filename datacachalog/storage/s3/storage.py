@@ -77,14 +77,15 @@ class S3Storage:
         pid = os.getpid()
         found = self._clients.get(pid)
         if found is None:
-            found = self._clients.setdefault(pid, Client(self.connection, self._make()))
+            made = Client(self.connection, self._make(), self._stall_seconds)
+            found = self._clients.setdefault(pid, made)
         return found
 
     def _make(self) -> "S3FileSystem":
         given = self._given
         if given is None:
             return make_filesystem(self.connection, self._stall_seconds)
-        if given._pid == os.getpid():
+        if given._pid == os.getpid():  # noqa: SLF001 - fsspec asks itself by it
             return given
         return type(given)(*given.storage_args, **given.storage_options, skip_instance_cache=True)
 
@@ -185,7 +186,7 @@ class S3Storage:
         if start == stop and obj.size:
             return  # HTTP has no way to ask for no bytes
         bucket, key = _split(obj.uri)
-        yield from objects.read(self._client, bucket, key, obj, start, stop, self._stall_seconds)
+        yield from objects.read(self._client, bucket, key, obj, start, stop)
 
     def upload(
         self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance

@@ -28,7 +28,8 @@ from datacachalog.model import RemoteObject
 from datacachalog.storage import expectation
 from datacachalog.storage.protocol import Advance, Expect, Uploaded
 from datacachalog.storage.s3 import listing
-from datacachalog.storage.s3.client import Answer, Client, quoted, unquoted
+from datacachalog.storage.s3.client import Answer, Client
+from datacachalog.storage.s3.headers import quoted, unquoted
 from datacachalog.storage.s3.objects import find
 
 PART = 16 << 20
@@ -62,6 +63,10 @@ class _Place(NamedTuple):
     def ask(self, operation: str, **params: Any) -> Answer:
         """Return the answer to a call about the key."""
         return self.client.ask(operation, self.bucket, self.key, **params)
+
+    def send(self, operation: str, body: "_Body", **params: Any) -> Answer:
+        """Return the answer to a call that sends `body`."""
+        return self.client.run(_send, self, operation, body, params)
 
     @property
     def condition(self) -> dict[str, str]:
@@ -113,12 +118,17 @@ def _put(place: _Place, fd: int, size: int, advance: Advance) -> _Written:
     checksum = _checksum(place, data)
 
     def send(condition: Mapping[str, str]) -> Answer:
-        return place.ask("put_object", Body=data, **condition, **checksum)
+        body = _Body(data, _tell_nobody, threading.Event())
+        return place.send("put_object", body, **condition, **checksum)
 
     answer, is_conditional = _commit(place, send, lambda: hashlib.md5(data).hexdigest())  # noqa: S324
     advance(size)
     etag = unquoted(answer.headers.get("etag"))
     return _Written(etag, answer.headers.get("x-amz-version-id"), is_conditional, False)
+
+
+def _tell_nobody(count: int) -> None:
+    """Leave small progress untold: what is sent again would have to be taken back."""
 
 
 def _checksum(place: _Place, data: bytes) -> dict[str, str]:
@@ -160,9 +170,12 @@ def _commit(place: _Place, send: Send, own_etag: Callable[[], str]) -> tuple[Ans
             return answer, bool(condition)
         is_gone = answer.status == 404 and answer.code == "NoSuchKey"
         if condition and (answer.status == 412 or is_gone):
-            raise expectation.conflict(
-                place.uri, place.expect, find(place.client, place.bucket, place.key)
-            )
+            found = find(place.client, place.bucket, place.key)
+            # aiohttp sends a PUT again where a kept connection was lost: the first may have been
+            # taken, and is then what the second one met.
+            if found is not None and found.etag == own_etag():
+                return _as_answer(found), True
+            raise expectation.conflict(place.uri, place.expect, found)
         if condition and answer.code in _UNSUPPORTED:
             condition = {}  # the server takes no conditions: what was compared before must do
         elif not (answer.status == 409 and attempt < _ATTEMPTS):
@@ -247,8 +260,8 @@ class _Parts:
         for attempt in range(1, _ATTEMPTS + 1):
             body = _Body(data, self._advance, self._is_stopped)
             try:
-                answer = self._place.ask(
-                    "upload_part", PartNumber=number, UploadId=self._id, Body=body, **checksum
+                answer = self._place.send(
+                    "upload_part", body, PartNumber=number, UploadId=self._id, **checksum
                 )
                 if answer.status == 200:
                     return _Part(number, answer.headers["etag"], checksum)
@@ -298,6 +311,7 @@ class _Body:
         self._data = data
         self._advance = advance
         self._is_stopped = is_stopped
+        self.is_taken: Callable[[], None] = lambda: None
         self.count = 0
 
     def __len__(self) -> int:
@@ -307,6 +321,7 @@ class _Body:
         for start in range(0, len(self._data), _BLOCK):
             if self._is_stopped.is_set():
                 raise StorageError("the upload was given up")
+            self.is_taken()
             block = memoryview(self._data)[start : start + _BLOCK]
             yield block
             self.count += len(block)
@@ -320,6 +335,22 @@ class _Body:
         """Begin anew: the request is sent again, to another region."""
         self._advance(-self.count)
         self.count = 0
+
+
+async def _send(place: _Place, operation: str, body: _Body, params: dict[str, Any]) -> Answer:
+    """Return the answer to a call that sends `body`; given up where no block is taken any more."""
+    import asyncio  # slow to load
+
+    try:
+        async with asyncio.timeout(None) as limit:
+            body.is_taken = lambda: limit.reschedule(
+                asyncio.get_running_loop().time() + place.client.stall_seconds
+            )
+            return await place.client.asked(
+                operation, place.bucket, place.key, Body=body if len(body) else b"", **params
+            )
+    except TimeoutError:
+        raise SourceUnreachableError(f"the server takes no more bytes of {place.uri}") from None
 
 
 # --- afterwards -------------------------------------------------------------------------
@@ -403,5 +434,6 @@ def _refuses_when_stale(place: _Place, data: bytes) -> bool:
 
     Harmless where it is not: the same bytes are written over themselves.
     """
-    answer = place.ask("put_object", Body=data, **place.condition)
+    body = _Body(data, _tell_nobody, threading.Event())
+    answer = place.send("put_object", body, **place.condition)
     return answer.status in (404, 409, 412)

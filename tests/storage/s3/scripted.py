@@ -50,11 +50,14 @@ class Server:
 
     url: str
     requests: list[Request] = field(default_factory=list)
+    connections: int = 0
 
-    def storage(self, *, page_size: int | None = None, **settings: Any) -> S3Storage:
+    def storage(
+        self, *, page_size: int | None = None, stall_seconds: float = 60, **settings: Any
+    ) -> S3Storage:
         """Return a storage on this server."""
         given = {"endpoint_url": self.url, "key": "test", "secret": "test", **settings}
-        return S3Storage(StorageSettings(**given), page_size=page_size)
+        return S3Storage(StorageSettings(**given), page_size=page_size, stall_seconds=stall_seconds)
 
 
 @contextmanager
@@ -67,6 +70,10 @@ def scripted(
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True  # head and body are written apart
+
+        def setup(self) -> None:
+            server.connections += 1
+            super().setup()
 
         def handle_any(self) -> None:
             parts = urlsplit(self.path)
@@ -101,7 +108,7 @@ def scripted(
 
     class Http(ThreadingHTTPServer):
         daemon_threads = True
-        request_queue_size = 128  # a lane comes with many connections at once
+        request_queue_size = 128
 
     http = Http(("127.0.0.1", 0), Handler)
     if tls is not None:

@@ -52,12 +52,14 @@ class InFrankfurt:
     def __call__(self, request: Request) -> Reply:
         """Answer, or send away."""
         home = {"x-amz-bucket-region": "eu-central-1"}
-        signed = request.headers.get("authorization")
-        if signed is None:
-            return Reply(403, headers=home)
-        if "/eu-central-1/" not in signed:
+        if "/eu-central-1/" not in request.headers["authorization"]:
             body = error("AuthorizationHeaderMalformed")
             return Reply(400, b"" if request.method == "HEAD" else body, home)
+        if request.method == "PUT":
+            self.source.body = request.body
+            return Reply(200, headers={"ETag": self.source.etag})
+        if "list-type" in request.query:
+            return Reply(200, b"<ListBucketResult/>")
         return self.source(request)
 
 
@@ -73,6 +75,40 @@ def test_the_buckets_region_is_found(
         data = b"".join(storage(**region).read(obj, 0, obj.size))
 
     assert data == bucket.source.body
+
+
+@pytest.mark.parametrize("first", ["HEAD", "LIST", "PUT"])
+def test_a_wrong_region_heals(first: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever is asked first, it is asked again at the right region, which is then known."""
+    bucket = InFrankfurt()
+    path = tmp_path / "file"
+    path.write_bytes(b"new")
+    with amazon(bucket, monkeypatch) as server:
+        s3 = storage(region="us-west-2")
+        if first == "PUT":
+            s3.upload(path, "s3://bucket/key", expect=Expect.ANYTHING, advance=lambda _: None)
+        else:
+            list(s3.scan("s3://bucket/**" if first == "LIST" else "s3://bucket/key"))
+        count = len(server.requests)
+
+        assert s3.region_of("bucket") == "eu-central-1"
+        assert len(server.requests) == count
+
+
+@pytest.mark.parametrize(
+    ("region", "expected", "requests"),
+    [({}, "eu-central-1", ["HEAD", "HEAD"]), ({"region": "eu-west-1"}, "eu-west-1", [])],
+    ids=["unknown", "configured"],
+)
+def test_where_a_bucket_lies(
+    region: dict[str, str], expected: str, requests: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A region that nobody named is asked for, and remembered."""
+    with amazon(InFrankfurt(), monkeypatch) as server:
+        s3 = storage(**region)
+
+        assert [s3.region_of("bucket") for _ in range(2)] == [expected] * 2
+        assert [request.method for request in server.requests] == requests
 
 
 def test_the_region_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +145,7 @@ def test_uploads_carry_a_checksum_and_are_proven(
             return Reply(200, headers={"ETag": '"e"'})
         if written:
             return Reply(200, b"123456789", {"ETag": '"e"', "Last-Modified": DATE})
-        return Reply(200 if request.path == "/bucket/" else 404)
+        return Reply(200 if request.path == "/bucket" else 404)
 
     path = tmp_path / "file"
     path.write_bytes(b"123456789")

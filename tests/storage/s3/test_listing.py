@@ -8,10 +8,12 @@ import pytest
 
 from datacachalog.errors import (
     AccessDeniedError,
+    IntegrityError,
     ObjectNotFoundError,
     StorageError,
     ThrottledError,
 )
+from datacachalog.retry import is_transient
 from tests.storage.s3.scripted import DATE, OneObject, Reply, Request, error, scripted
 
 ETAG = "d41d8cd98f00b204e9800998ecf8427e"
@@ -48,7 +50,11 @@ class Lake:
 
     def entry(self, index: int, key: str) -> str:
         """Return one entry."""
-        name = quote_plus(key, safe="/") if self.is_encoded else escape(key)
+        name = (
+            quote_plus(key.encode("utf-8", "surrogateescape"), safe="/")
+            if self.is_encoded
+            else escape(key)
+        )
         fields = [
             f"<Key>{name}</Key>",
             "<LastModified>2024-02-29T12:34:56.000Z</LastModified>",
@@ -107,7 +113,7 @@ def test_dialects(is_encoded: bool, varies: bool, is_indented: bool) -> None:
 
 def test_keys_that_are_no_unicode() -> None:
     """Bytes that are no UTF-8 survive as lone surrogates, with a path of their own."""
-    lake = Lake(["a\udcff"], is_encoded=False)
+    lake = Lake(["a\udcff"])
 
     assert listed(lake) == ["a\udcff"]
 
@@ -275,5 +281,90 @@ def test_a_listing_that_is_cut_short_is_an_error(whole: int) -> None:
     with scripted(lambda request: Reply(200, text.encode())) as server:
         storage = server.storage()
 
-        with pytest.raises(StorageError, match="cannot be read: an entry has no end"):
+        with pytest.raises(IntegrityError, match="cannot be read: no element found"):
             list(storage.scan("s3://bucket/**"))
+
+
+ENTRY = (
+    "<Contents><Key>a/b</Key><LastModified>2024-07-01T12:00:00.000Z</LastModified>"
+    "<ETag>e</ETag><Size>1</Size></Contents>"
+)
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        pytest.param("", "no element found", id="empty"),
+        pytest.param(ENTRY.replace("<Key>a/b</Key>", ""), "an entry has no Key", id="no key"),
+        pytest.param(ENTRY.replace("<Size>1</Size>", ""), "an entry has no Size", id="no size"),
+        pytest.param(ENTRY.replace("<Size>1</Size>", "<Size/>"), "invalid literal", id="void size"),
+        pytest.param(ENTRY.replace(">1<", ">-1<"), "a size is -1", id="negative size"),
+        pytest.param(ENTRY.replace("LastModified", "Modified"), "no LastModified", id="no time"),
+        pytest.param(ENTRY.replace(".000Z", ""), "a time has no zone", id="no zone"),
+        pytest.param(ENTRY.replace("a/b", "b/a"), "does not begin with", id="another prefix"),
+        pytest.param("<IsTruncated>true</IsTruncated>", "goes on, but not where", id="no token"),
+    ],
+)
+def test_pages_that_cannot_be_used(document: str, said: str) -> None:
+    """A listing is whole or an error, and one that is worth asking again."""
+    body = f"<ListBucketResult>{document}</ListBucketResult>".encode() if document else b""
+    with (
+        scripted(lambda _: Reply(200, body)) as server,
+        pytest.raises(IntegrityError, match=said) as caught,
+    ):
+        list(server.storage().scan("s3://bucket/a/**"))
+
+    assert is_transient(caught.value)
+
+
+def test_an_error_in_place_of_a_page_is_that_error() -> None:
+    """S3 may begin to answer well and then fail."""
+    with scripted(lambda _: Reply(200, error("SlowDown"))) as server, pytest.raises(ThrottledError):
+        list(server.storage().scan("s3://bucket/**"))
+
+
+def test_tokens_that_go_round_end() -> None:
+    """A, B, A, B is no listing."""
+    turns = {None: "A", "A": "B", "B": "A"}
+
+    def answer(request: Request) -> Reply:
+        token = turns[request.query.get("continuation-token")]
+        return Reply(
+            200,
+            f"<ListBucketResult><IsTruncated>true</IsTruncated>{ENTRY}"
+            f"<NextContinuationToken>{token}</NextContinuationToken></ListBucketResult>".encode(),
+        )
+
+    with scripted(answer) as server:
+        with pytest.raises(IntegrityError, match="where"):
+            list(server.storage().scan("s3://bucket/a/**"))
+
+        assert len(server.requests) == 3
+
+
+def test_repeated_keys_are_given_once() -> None:
+    """Also where pages overlap."""
+    keys = ["a", "b", "b", "c", "a", "d"]
+    with scripted(Lake(keys)) as server:
+        found = list(server.storage(page_size=3).scan("s3://bucket/**"))
+
+    assert [obj.relpath for obj in found] == ["a", "b", "c", "d"]
+
+
+def test_the_users_own_listings_stay_botocores() -> None:
+    """What is done to a listing's document is done to ours only."""
+    with scripted(Lake(["k/a"])) as server:
+        storage = server.storage()
+        assert len(list(storage.scan("s3://bucket/k/*"))) == 1
+
+        assert storage.filesystem.ls("bucket/k") == ["bucket/k/a"]
+
+
+def test_a_redirect_that_leads_nowhere_ends() -> None:
+    """A server that answers nothing but 307 is asked a few times, not for ever."""
+    elsewhere = {"Location": "http://127.0.0.1:1/"}
+    with scripted(lambda _: Reply(307, error("TemporaryRedirect"), elsewhere)) as server:
+        with pytest.raises(StorageError, match="another region"):
+            list(server.storage().scan("s3://bucket/**"))
+
+        assert len(server.requests) <= 3

@@ -18,7 +18,8 @@ from datacachalog.model import RemoteObject
 from datacachalog.spec import StorageSettings
 from datacachalog.storage.s3 import S3Storage
 from tests.conftest import TestS3
-from tests.storage.s3.scripted import OneObject, Reply, Server, error, scripted
+from tests.storage.answering import AnsweringServer, Talk, answering
+from tests.storage.s3.scripted import OneObject, Reply, Request, Server, error, scripted
 
 KEYS = pytest.mark.parametrize("key", ["plain", "odd//key"], ids=["plain", "odd"])
 
@@ -34,6 +35,12 @@ def the_object(server: OneObject, key: str, **changes: object) -> RemoteObject:
         **changes,
     }
     return RemoteObject(**fields)  # type: ignore[arg-type]
+
+
+def storage_at(server: AnsweringServer, *, stall_seconds: float = 60) -> S3Storage:
+    """Return a storage on a server that is played byte for byte."""
+    settings = StorageSettings(endpoint_url=f"http://127.0.0.1:{server.port}", anon=True)
+    return S3Storage(settings, stall_seconds=stall_seconds)
 
 
 def read(server: Server, obj: RemoteObject, start: int = 0, stop: int | None = None) -> bytes:
@@ -272,14 +279,102 @@ def test_large_reads_come_in_buffers_of_a_few_mib(s3: TestS3, key: str) -> None:
 
 
 def test_connections_are_used_again() -> None:
-    """Many requests over the wire take one connection, and survive its being closed."""
+    """Many requests take one connection, and survive its being closed."""
+    closed: list[Reply] = []
+
+    def answer(request: Request) -> Reply:
+        return closed.pop() if closed else source(request)
+
     source = OneObject()
-    with scripted(source) as server:
+    with scripted(answer) as server:
         storage = server.storage()
         for _ in range(3):
             list(storage.scan("s3://bucket/plain"))
-        pool = storage._wire._pool
-        assert len(pool._idle) == 1
+        assert server.connections == 1
 
-        pool._idle[0].http.sock.shutdown(2)
+        closed.append(Reply(0))
         assert len(list(storage.scan("s3://bucket/plain"))) == 1
+        assert server.connections == 2
+
+
+def test_bodies_that_are_given_up_are_closed() -> None:
+    """Who stops reading in the middle leaves no body behind, and may ask again."""
+    source = OneObject(body=bytes(8 << 20))
+    obj = the_object(source, "plain")
+    with scripted(source) as server:
+        storage = server.storage()
+        pieces = storage.read(obj, 0, obj.size)
+        next(pieces)
+        pieces.close()
+
+        assert b"".join(storage.read(obj, 0, 5)) == bytes(5)
+
+
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["till the end", "chunked"])
+def test_a_body_that_is_longer_is_an_error(is_chunked: bool) -> None:
+    """Where no length was announced, more bytes than resolved are noticed."""
+
+    def play(talk: Talk) -> None:
+        talk.ask()
+        head = b'HTTP/1.1 200 OK\r\netag: "abc"\r\n'
+        if is_chunked:
+            talk.say(head + b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n")
+        else:
+            talk.say(head + b"connection: close\r\n\r\nhello!")
+
+    obj = the_object(OneObject(body=b"hello"), "plain")
+    with answering(play) as server, pytest.raises(IntegrityError, match="longer"):
+        b"".join(storage_at(server).read(obj, 0, 5))
+
+
+@pytest.mark.parametrize("is_silent", [True, False], ids=["silent", "trickling"])
+@pytest.mark.parametrize("what", ["head", "body"])
+def test_servers_that_stand_still_are_given_up(what: str, is_silent: bool) -> None:
+    """Neither a silent server nor one that sends a byte now and then is waited for."""
+
+    def play(talk: Talk) -> None:
+        talk.ask()
+        if what == "body":
+            talk.say(b'HTTP/1.1 200 OK\r\netag: "abc"\r\ncontent-length: 10240\r\n\r\n')
+        else:
+            talk.say(b"HTTP/1.1 404 Not Found\r\ncontent-length: 10240\r\n\r\n")
+        if is_silent:
+            talk.linger()
+        for _ in range(100):
+            talk.say(b"x")
+            talk.wait(0.05)
+
+    obj = the_object(OneObject(), "plain")
+    with answering(play) as server, pytest.raises(SourceUnreachableError):
+        b"".join(storage_at(server, stall_seconds=0.3).read(obj, 0, obj.size))
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "Mon, 01 Jul 2024 12:00:30 GMT"}, 30.0),
+        ({"Retry-After": "soon"}, None),
+        ({}, None),
+    ],
+    ids=["seconds", "date", "nonsense", "none"],
+)
+def test_how_long_to_wait_is_told(headers: dict[str, str], seconds: float | None) -> None:
+    """A throttled request says when to come back, by the server's own clock."""
+    source = OneObject()
+    reply = Reply(503, error("SlowDown"), headers)
+    with scripted(lambda _: reply) as server, pytest.raises(ThrottledError) as caught:
+        read(server, the_object(source, "plain"))
+
+    assert caught.value.retry_after == seconds
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_refusals_are_not_tried_again_here(status: int) -> None:
+    """Whoever asks decides about that: one request, one answer."""
+    source = OneObject()
+    with scripted(lambda _: Reply(status)) as server:
+        with pytest.raises(SourceUnreachableError):
+            read(server, the_object(source, "plain"))
+
+        assert len(server.requests) == 1
