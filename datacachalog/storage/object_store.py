@@ -314,8 +314,8 @@ def _split(uri: str) -> tuple[str, str]:
 
 def _is_sendable(obj: RemoteObject, key: str) -> bool:
     """Tell whether obstore can ask for exactly `obj`; a header with a line's end makes it panic."""
-    identity = f"{obj.etag or ''}{obj.version_id or ''}"
-    return is_plain(key) and identity.isascii() and (identity.isprintable())
+    identity = f"{obj.etag}{obj.version_id}"
+    return is_plain(key) and identity.isascii() and identity.isprintable()
 
 
 def _conditions(obj: RemoteObject) -> "GetOptions":

@@ -11,13 +11,13 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import lt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from datacachalog import globs, relpath
 from datacachalog.model import RemoteObject, objects_of
 
 if TYPE_CHECKING:
-    from arro3.core import RecordBatch
+    from arro3.core import Array, RecordBatch
 
 PAGE = 1000
 _ODD = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]|\A/|/\Z|\A\Z|//|(?:\A|/)\.\.?(?:/|\Z)")
@@ -39,6 +39,15 @@ def is_plain(key: str) -> bool:
     >>> [key for key in ("a b/%20?#.", "a//b", "/a", "a/", "a/../b", "a\\n") if is_plain(key)]
     ['a b/%20?#.']
     """
+    # Nearly always nothing is unusual, and a few looks tell in a third of the time.
+    if (
+        key.isprintable()
+        and key[:1] not in ("", "/", ".")
+        and key[-1] != "/"
+        and "//" not in key
+        and "/." not in key
+    ):
+        return True
     return _ODD.search(key) is None
 
 
@@ -75,10 +84,10 @@ def _matching(
 
     columns: list[list[Any]] = [
         keys,
-        batch["size"].to_pylist(),
+        _column(batch["size"]),
         # Text of ISO 8601 is read in half the time that arro3 takes to make datetimes.
-        batch["last_modified"].cast(DataType.utf8()).to_pylist(),
-        batch["e_tag"].to_pylist(),
+        _column(batch["last_modified"].cast(DataType.utf8())),
+        _column(batch["e_tag"]),
     ]
     if not all(map(glob.matches, keys)):
         rows = [i for i, key in enumerate(keys) if glob.matches(key)]
@@ -191,8 +200,11 @@ class _Listing:
 
 
 def _keys(batch: "RecordBatch") -> list[str]:
-    keys: list[str] = batch["path"].to_pylist()
-    return keys
+    return _column(batch["path"])
+
+
+def _column(array: "Array") -> list[Any]:
+    return cast("list[Any]", array.to_pylist())  # its annotation says something of numpy
 
 
 def _just_before(prefix: str) -> str | None:

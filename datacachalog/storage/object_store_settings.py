@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from datacachalog.errors import AccessDeniedError, InvalidValueError, StorageError
@@ -19,7 +19,7 @@ from datacachalog.storage.s3.connection import Connection
 from datacachalog.storage.s3.credentials import Credentials
 
 if TYPE_CHECKING:
-    from obstore.store import S3Store
+    from obstore.store import ClientConfig, S3Credential, S3Store
 
 CHOICES = ("auto", "fsspec")
 _SOON = timedelta(minutes=5)
@@ -106,7 +106,7 @@ class KeyProvider:
         self._found: Credentials | None = None
         self._asked = datetime.min.replace(tzinfo=UTC)
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self) -> "S3Credential":
         """Return the keys as obstore takes them."""
         found = self._found
         if found is None or self._is_to_renew(found):
@@ -216,9 +216,9 @@ def _config(connection: Connection, bucket: str, region: str, endpoint: str) -> 
     }
 
 
-def _client_options(connection: Connection, endpoint: str) -> dict[str, Any]:
+def _client_options(connection: Connection, endpoint: str) -> "ClientConfig":
     is_plain = endpoint.startswith("http://")
-    options: dict[str, Any] = {
+    options: ClientConfig = {
         "allow_http": is_plain,
         # Without TLS nothing is verified, and the system's certificates need not be read.
         "allow_invalid_certificates": is_plain or not connection.is_verified,
@@ -233,15 +233,14 @@ def _client_options(connection: Connection, endpoint: str) -> dict[str, Any]:
     return options
 
 
-def _proxy(endpoint: str) -> dict[str, str]:
+def _proxy(endpoint: str) -> "ClientConfig":
     """Return the proxy that botocore would take, told so that obstore looks for none itself."""
     if not any(name.lower().endswith("_proxy") for name in os.environ):
         return {}
-    import urllib.request as environment
+    from urllib.request import getproxies, proxy_bypass
 
     parts = urlsplit(endpoint)
-    proxies = environment.getproxies_environment()
-    found = proxies.get(parts.scheme)
-    if not found or environment.proxy_bypass_environment(parts.netloc, proxies):
+    found = getproxies().get(parts.scheme)
+    if not found or proxy_bypass(parts.netloc):
         return {"proxy_url": _NOWHERE, "proxy_excludes": parts.hostname or ""}
     return {"proxy_url": found if "://" in found else f"http://{found}"}

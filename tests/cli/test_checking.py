@@ -239,3 +239,31 @@ def test_doctor_keeps_secrets(dcl: Dcl, project: Path, monkeypatch: pytest.Monke
     assert "access key …1234" in ran.out
     assert "very-secret" not in ran.out + dcl("doctor", "--offline", "--json").out
     assert "AKIAEXAMPLE" not in ran.out
+
+
+@pytest.mark.parametrize(
+    ("chosen", "verdict", "finding"),
+    [
+        ("auto", "fact", "obstore"),
+        ("fsspec", "fact", "fsspec (chosen by DCL_ENGINE)"),
+        ("rust", "bad", "DCL_ENGINE is 'rust', which is no engine"),
+    ],
+)
+def test_doctor_tells_the_engine(
+    dcl: Dcl,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    chosen: str,
+    verdict: str,
+    finding: str,
+) -> None:
+    """And what chose it; a wrong choice is a finding."""
+    (project / "catalog.yaml").write_text(
+        "storages: {lab: {endpoint_url: 'http://127.0.0.1:9', anon: true}}\n"
+        "datasets: {a: {source: 's3://lake/a.csv', storage: lab}}\n"
+    )
+    monkeypatch.setenv("DCL_ENGINE", chosen)
+    checks = json.loads(dcl("doctor", "--offline", "--json").out)["checks"]
+    (engine,) = (check for check in checks if check["topic"] == "engine")
+
+    assert (engine["verdict"], engine["finding"]) == (verdict, finding)
