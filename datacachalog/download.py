@@ -1,8 +1,8 @@
 """One object on its way into the store: whole if it is small, else in ranges.
 
-A small object is received in one thread and stored by another. The ranges of a large one are written
-in place by the threads that receive them, and hashed in order as they come. Nothing is in
-the store before size, identity and checksums are verified. Used by `download_queue`; knows
+A small object is received in one thread and stored by another. The ranges of a large one are
+written in place by the threads that receive them, and hashed in order as they come. Nothing
+is in the store before size, identity and checksums are verified. Used by `download_queue`; knows
 storages and the store, but neither plans nor folders.
 """
 

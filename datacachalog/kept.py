@@ -105,6 +105,7 @@ class KeptStorage(_Kept):
     secret = None
     token = None
     sse_customer_key = None
+    engine = "auto"
     requester_pays = False
     addressing_style = "auto"
     ca_bundle = None

@@ -25,7 +25,7 @@ ATTEMPTS = 6
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 10.0
 LONGEST_RETRY_AFTER = 60.0
-"""Seconds that a server may ask to be left alone; asked for more, it is asked again all the same."""
+"""Seconds that a server may ask to be left alone at most."""
 
 
 class Cancelled(BaseException):

@@ -59,7 +59,7 @@ class Lying(MemoryStorage):
 def test_a_body_that_is_too_long_is_asked_for_again_as_a_whole(
     project: Project, size: int, jobs: int, is_checked: bool
 ) -> None:
-    """Whoever notices: nothing of that range is trusted, and the hash is that of the right bytes."""
+    """Whoever notices: nothing of that range is trusted, and the hash is of the right bytes."""
     data = os.urandom(size)
     project.storage = Lying(b"!", is_checked=is_checked)
     project.put("one.csv", data)

@@ -36,6 +36,7 @@ from datacachalog.storage.stall import StallGuard
 
 if TYPE_CHECKING:
     from arro3.core import RecordBatch
+    from fsspec import AbstractFileSystem
     from obstore import GetOptions, GetResult, ObjectMeta
     from obstore.store import S3Store
 
@@ -88,6 +89,11 @@ class ObjectStoreStorage:
     def endpoint(self) -> str:
         """Name the server: the normalised endpoint URL, or `aws` for Amazon's own."""
         return self._complete.endpoint
+
+    @property
+    def filesystem(self) -> "AbstractFileSystem":
+        """Return the filesystem that the complete way goes by."""
+        return self._complete.filesystem
 
     @property
     def engine(self) -> Engine:
