@@ -5,6 +5,7 @@ nothing is imported and imports under `TYPE_CHECKING` count as well.
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,9 +49,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("comparison", "history", "lockfile", "locking", "locktext", "plan", "resolve"),
     # 3: doing it
     (
-        "arrival",
-        "crew",
-        "haul",
+        "concurrency",
+        "download",
+        "download_queue",
         "outcome",
         "pool",
         "presence",
@@ -59,7 +60,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "session",
         "sides",
         "transfer",
-        "worker",
     ),
     # 4: the line in one piece, for programs
     ("catalog", "doctor", "line", "push", "retrieval", "verification"),
@@ -254,6 +254,32 @@ def test_heavy_packages_are_imported_where_they_are_needed(module: str) -> None:
     ]
 
     assert wrong == []
+
+
+NETWORK = {"hmac", "http", "selectors", "socket", "ssl", "subprocess"}
+"""What reaching a server takes, and other processes: that is for libraries to use."""
+
+HAS_SERVER = {"cli.demo"}
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - HAS_SERVER))
+def test_reaching_a_server_is_left_to_libraries(module: str) -> None:
+    """The demo aside, which runs a server and commands."""
+    wrong = [
+        _say(module, found, f"{found.module} is imported")
+        for found in IMPORTS[module]
+        if found.module.partition(".")[0] in NETWORK
+    ]
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", [m for m in INNER if m.startswith("storage")])
+def test_documents_are_read_by_a_parser(module: str) -> None:
+    """No module looks for an XML tag by a regular expression or by finding text."""
+    text = MODULES[module].read_text(encoding="utf-8")
+
+    assert re.search(r"""["']<(?!http)/?[A-Za-z]+>""", text) is None
 
 
 def test_modules_are_imported_by_name_in_known_places_only() -> None:

@@ -9,7 +9,6 @@ import fcntl
 import itertools
 import os
 import re
-import socket
 import stat
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -87,7 +86,7 @@ def touched(
 
 
 _counter = itertools.count()
-_host = socket.gethostname().split(".")[0].replace("-", "_") or "host"
+_host = os.uname().nodename.split(".")[0].replace("-", "_") or "host"
 _maker = ("", "")
 
 
