@@ -76,7 +76,7 @@ class ObjectStoreStorage:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._complete = complete
+        self.complete = complete
         self._stall_seconds = stall_seconds
         self._clock = clock
         self._stores = Stores(complete, stall_seconds, now)
@@ -88,7 +88,7 @@ class ObjectStoreStorage:
     @property
     def endpoint(self) -> str:
         """Name the server: the normalised endpoint URL, or `aws` for Amazon's own."""
-        return self._complete.endpoint
+        return self.complete.endpoint
 
     @property
     def filesystem(self) -> "AbstractFileSystem":
@@ -103,7 +103,7 @@ class ObjectStoreStorage:
         if self._resting_until > self._clock():
             return Engine("fsspec", "obstore failed where it did not")
         if self._settled is None:
-            self._settled = reachable_engine(self._complete.connection)
+            self._settled = reachable_engine(self.complete.connection)
         return self._settled
 
     # --- what obstore does ------------------------------------------------------------
@@ -116,7 +116,7 @@ class ObjectStoreStorage:
         is_glob = globs.is_glob(pattern)
 
         def completely() -> list[RemoteObject]:
-            return list(self._complete.scan(uri, known=known, is_thorough=is_thorough))
+            return list(self.complete.scan(uri, known=known, is_thorough=is_thorough))
 
         store = self._store(bucket, is_limited=True)
         if store is None or is_thorough or (is_glob and bucket in self._unlisted):
@@ -130,7 +130,7 @@ class ObjectStoreStorage:
             return completely()
         except _failures():
             found = completely()
-            self._note_unexplained()
+            self._note_unexplained(bucket)
             return found
 
     def read(self, obj: RemoteObject, start: int, stop: int) -> Iterator["memoryview | bytes"]:
@@ -138,10 +138,10 @@ class ObjectStoreStorage:
         bucket, key = _split(obj.uri)
         is_small = stop - start == obj.size <= SMALL
         if start == stop or not _is_sendable(obj, key):
-            return self._complete.read(obj, start, stop)
+            return self.complete.read(obj, start, stop)
         store = self._store(bucket, is_limited=is_small)
         if store is None:
-            return self._complete.read(obj, start, stop)
+            return self.complete.read(obj, start, stop)
         if is_small:
             return self._read_at_once(store, key, obj)
         return self._read_in_chunks(store, key, obj, start, stop)
@@ -248,21 +248,21 @@ class ObjectStoreStorage:
 
     def versions(self, uri: str) -> Iterable[RemoteObject | DeleteMarker]:
         """Stream the whole history of what `uri` names: keys ascending, newest first per key."""
-        return self._complete.versions(uri)
+        return self.complete.versions(uri)
 
     def version(self, uri: str, version_id: str) -> RemoteObject:
         """Return that version of the one object at `uri`."""
-        return self._complete.version(uri, version_id)
+        return self.complete.version(uri, version_id)
 
     def upload(
         self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
     ) -> Uploaded:
         """Upload the file at `path` to `uri`, provided the key still is what `expect` says."""
-        return self._complete.upload(path, uri, expect=expect, advance=advance)
+        return self.complete.upload(path, uri, expect=expect, advance=advance)
 
     def now(self) -> datetime:
         """Return the server's clock (aware, UTC)."""
-        return self._complete.now()
+        return self.complete.now()
 
     def _read_otherwise(
         self, error: Exception, obj: RemoteObject, start: int, stop: int
@@ -277,13 +277,14 @@ class ObjectStoreStorage:
     def _read_completely(
         self, obj: RemoteObject, start: int, stop: int
     ) -> Iterator["memoryview | bytes"]:
+        bucket, _ = _split(obj.uri)
         try:
-            yield from self._complete.read(obj, start, stop)
+            yield from self.complete.read(obj, start, stop)
         except ObjectNotFoundError:
             # It may be gone, or listed under another key: a `/` at its end is not shown.
-            self._unlisted.add(_split(obj.uri)[0])
+            self._unlisted.add(bucket)
             raise
-        self._note_unexplained()
+        self._note_unexplained(bucket)
 
     # --- which way --------------------------------------------------------------------
 
@@ -297,8 +298,9 @@ class ObjectStoreStorage:
         if self._unexplained:
             self._unexplained -= 1
 
-    def _note_unexplained(self) -> None:
+    def _note_unexplained(self, bucket: str) -> None:
         """Count that obstore failed where the complete way did not; too often, and it rests."""
+        self._stores.correct(bucket)
         self._unexplained += 1
         if self._unexplained >= _MOST_UNEXPLAINED:
             self._unexplained = 0

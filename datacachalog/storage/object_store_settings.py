@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from datacachalog.errors import AccessDeniedError, InvalidValueError, StorageError
 from datacachalog.storage.protocol import Storage
-from datacachalog.storage.s3.connection import Connection
+from datacachalog.storage.s3.connection import DEFAULT_REGION, Connection
 from datacachalog.storage.s3.credentials import Credentials
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ class Stores:
         self._provider = KeyProvider(complete.credentials, now)
         self._lock = threading.Lock()
         self._stores: dict[tuple[str, bool], S3Store | None] = {}
+        self._regions: dict[str, str] = {}
 
     def get(self, bucket: str, *, is_limited: bool) -> "S3Store | None":
         """Return the store of `bucket`; None where obstore cannot be told how to reach it.
@@ -160,6 +161,24 @@ class Stores:
                     return None
             return self._stores[key]
 
+    def correct(self, bucket: str) -> None:
+        """Build the stores of `bucket` anew where the complete way found its true region."""
+        region = self._complete.region_of(bucket)
+        with self._lock:
+            if self._regions.get(bucket, region) != region:
+                self._regions[bucket] = region
+                for is_limited in (True, False):
+                    self._stores.pop((bucket, is_limited), None)
+
+    def _region(self, bucket: str) -> str:
+        """Return the region that `bucket` is asked at; nothing is loaded to find what is said."""
+        connection = self._complete.connection
+        region = self._regions.get(bucket) or connection.region
+        if region is None:
+            is_asked = connection.is_amazon
+            region = self._complete.region_of(bucket) if is_asked else DEFAULT_REGION
+        return self._regions.setdefault(bucket, region)
+
     def _build(self, bucket: str, is_limited: bool) -> "S3Store | None":
         # An access point's ARN is no host's name; directory buckets list in no order.
         if not bucket or ":" in bucket or "/" in bucket or bucket.endswith("--x-s3"):
@@ -168,7 +187,7 @@ class Stores:
         from obstore.store import S3Store
 
         connection = self._complete.connection
-        region = self._complete.region_of(bucket)
+        region = self._region(bucket)
         try:
             endpoint = _endpoint(connection, bucket, region)
             options = _client_options(connection, endpoint)

@@ -10,8 +10,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 from xml.sax.saxutils import escape
 
 from datacachalog import globs, relpath
@@ -101,17 +100,8 @@ def listing(
 
 def reaching(url: str | None, **fields: Any) -> Connection:
     """Return a connection to `url` with path style, signed, unless `fields` say otherwise."""
-    given = {
-        "endpoint_url": url,
-        "region": "us-east-1",
-        "is_requester_pays": False,
-        "ca_bundle": None,
-        "is_verified": True,
-        "is_anonymous": False,
-        "sse_customer_key": None,
-        "is_virtual_hosted": lambda bucket: False,
-    }
-    return cast(Connection, SimpleNamespace(**(given | fields)))
+    given: dict[str, Any] = {"endpoint_url": url, "region": "us-east-1", "addressing_style": "path"}
+    return Connection(**(given | fields))
 
 
 @dataclass
@@ -123,6 +113,7 @@ class Complete:
     given: Connection | None = None
     keys: Callable[[], Credentials | None] = lambda: Credentials("test", "secret")
     error: Exception | None = None
+    region: str = "us-east-1"
     calls: list[str] = field(default_factory=list)
 
     @property
@@ -141,7 +132,7 @@ class Complete:
 
     def region_of(self, bucket: str) -> str:
         """Return the one region there is."""
-        return "us-east-1"
+        return self.region
 
     def scan(
         self, uri: str, *, known: Container[str] = frozenset(), is_thorough: bool = False

@@ -496,7 +496,7 @@ def test_a_proxy_is_the_one_that_botocore_takes(
     with scripted(lambda request: Reply(500)) as proxy:
         monkeypatch.setenv(name, proxy.url)
         url = "http://s3.example.test"
-        connection = reaching(url, is_virtual_hosted=lambda bucket: is_virtual)
+        connection = reaching(url, addressing_style="virtual" if is_virtual else "path")
         read(ObjectStoreStorage(Complete(url, BODIES, connection)), obj_of("small"))
         (request,) = proxy.requests
 
@@ -599,6 +599,21 @@ def test_buckets_that_are_no_host_s_name_go_the_complete_way(bucket: str) -> Non
         assert server.requests == []
 
 
+def test_a_region_that_was_wrong_is_wrong_once() -> None:
+    """The complete way finds the bucket's, and obstore takes it from there."""
+
+    def bend(request: Request, reply: Reply) -> Reply:
+        is_right = "/eu-west-1/s3/" in request.headers["authorization"]
+        return reply if is_right else Reply(400, error("AuthorizationHeaderMalformed"))
+
+    with serving(bend) as (server, complete, storage):
+        complete.region = "eu-west-1"
+        for _ in range(3):
+            assert read(storage, obj_of("small")) == b"hello"
+        assert len(server.requests) == 3
+        assert complete.calls == [f"read {ROOT}/small"]
+
+
 # --- which engine -------------------------------------------------------------------------
 
 
@@ -627,7 +642,7 @@ def test_a_wrong_engine_is_one_error() -> None:
 @pytest.mark.parametrize(
     ("fields", "environ", "said"),
     [
-        ({"sse_customer_key": "k"}, {}, "fsspec (a storage with `sse_customer_key`)"),
+        ({"sse_customer_key": b"k"}, {}, "fsspec (a storage with `sse_customer_key`)"),
         ({"ca_bundle": "/"}, {}, "fsspec (`ca_bundle` is not one file)"),
         ({}, {"AWS_USE_FIPS_ENDPOINT": "true"}, "fsspec (AWS_USE_FIPS_ENDPOINT is set)"),
         ({}, {}, "obstore"),
@@ -645,7 +660,7 @@ def test_what_obstore_cannot_be_told_is_said(
 def test_an_unreachable_connection_goes_the_complete_way() -> None:
     """The customer's key is sent by it alone."""
     with scripted(ObjectServer(BODIES)) as server:
-        complete = Complete(server.url, BODIES, reaching(server.url, sse_customer_key="k"))
+        complete = Complete(server.url, BODIES, reaching(server.url, sse_customer_key=b"k"))
         storage = ObjectStoreStorage(complete)
         assert read(storage, obj_of("large")) == LARGE
         assert storage.engine.name == "fsspec"
