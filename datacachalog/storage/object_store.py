@@ -93,7 +93,7 @@ class ObjectStoreStorage:
     @property
     def filesystem(self) -> "AbstractFileSystem":
         """Return the filesystem that the complete way goes by."""
-        return self._complete.filesystem
+        return self.complete.filesystem
 
     @property
     def engine(self) -> Engine:
