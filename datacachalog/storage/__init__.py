@@ -11,7 +11,7 @@ from datacachalog.storage.fsspec_storage import FsspecStorage
 from datacachalog.storage.local import LocalStorage
 from datacachalog.storage.protocol import Advance, Expect, Storage, Uploaded
 from datacachalog.storage.s3 import S3Storage
-from datacachalog.storage.s3 import filesystem as s3
+from datacachalog.storage.s3.filesystem import open_filesystem as _open_s3
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -37,7 +37,7 @@ def open_filesystem(uri: str, settings: "StorageSettings") -> "AbstractFileSyste
     """
     scheme = uri.partition("://")[0] if "://" in uri else "file"
     if scheme == "s3":
-        return s3.open_filesystem(settings)
+        return _open_s3(settings)
     import fsspec
 
     return fsspec.filesystem(scheme)
