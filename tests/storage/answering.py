@@ -49,6 +49,10 @@ class Talk:
         if select.select([self._sock], [], [], seconds)[0] and not self._sock.recv(1 << 16):
             raise EOFError
 
+    def take_little(self) -> None:
+        """Let the system keep as little as it can of what is sent here and not read."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+
     def linger(self) -> None:
         """Say nothing more until the client hangs up."""
         while self._sock.recv(1 << 16):

@@ -191,10 +191,8 @@ def _prepare(client: Any) -> None:
     events.register_first("before-parse.s3.*", _take_page, unique_id="datacachalog-page")
     if look_for_error is not None:
         events.register_first("before-parse.s3.*", look_for_error)
-    on = events.register
-    on("before-sign.s3", _note_region, unique_id="datacachalog-region")
-    for operation in ("PutObject", "UploadPart"):
-        on(f"before-call.s3.{operation}", _send_at_once, unique_id=f"datacachalog-{operation}")
+    events.register("before-sign.s3", _note_region, unique_id="datacachalog-region")
+    events.register_last("before-call.s3", _send_at_once, unique_id="datacachalog-expect")
     events.register_first("needs-retry.s3", _judge_redirect, unique_id="datacachalog-redirect")
 
 

@@ -167,7 +167,9 @@ def network(uri: str) -> Iterator[None]:
         raise SourceUnreachableError(f"the server did not answer in time for {uri}") from exc
     except (aiohttp.ClientError, OSError) as exc:
         raise _failed(exc, uri) from exc
-    except (ResponseParserError, UnicodeError, ValueError) as exc:
+    except UnicodeEncodeError as exc:
+        raise StorageError(f"{uri!r} is no Unicode, and cannot be asked for") from exc
+    except (ResponseParserError, ValueError) as exc:
         raise IntegrityError(f"the server's answer about {uri} cannot be read: {exc}") from exc
     except theirs.BotoCoreError as exc:
         raise StorageError(f"{uri} cannot be asked for: {exc}") from exc

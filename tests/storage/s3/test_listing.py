@@ -118,6 +118,17 @@ def test_keys_that_are_no_unicode() -> None:
     assert listed(lake) == ["a\udcff"]
 
 
+def test_keys_that_are_no_unicode_cannot_be_read() -> None:
+    """Botocore has no spelling for them; that is said, and not tried again."""
+    with scripted(Lake(["a\udcff"])) as server:
+        storage = server.storage()
+        (obj,) = storage.scan("s3://bucket/**")
+
+        with pytest.raises(StorageError, match="no Unicode") as caught:
+            b"".join(storage.read(obj, 0, 1))
+    assert not is_transient(caught.value)
+
+
 def test_a_server_without_tokens() -> None:
     """Where a page says that more follow but gives no token, the last key does."""
     lake = Lake([f"k{i}" for i in range(7)], has_token=False)

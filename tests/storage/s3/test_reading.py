@@ -305,7 +305,7 @@ def test_bodies_that_are_given_up_are_closed() -> None:
         storage = server.storage()
         pieces = storage.read(obj, 0, obj.size)
         next(pieces)
-        pieces.close()
+        del pieces
 
         assert b"".join(storage.read(obj, 0, 5)) == bytes(5)
 

@@ -16,9 +16,11 @@ from datacachalog.errors import (
     SourceUnreachableError,
 )
 from datacachalog.model import RemoteObject
+from datacachalog.spec import StorageSettings
 from datacachalog.storage import Advance, Expect, Uploaded
 from datacachalog.storage.s3 import S3Storage, uploading
 from tests.conftest import Bucket, TestS3
+from tests.storage.answering import LONG, Talk, answering
 from tests.storage.s3.scripted import DATE, Reply, Request, Server, error, scripted
 
 PART = 5 << 20
@@ -340,9 +342,30 @@ def test_an_empty_file(s3: TestS3, tmp_path: Path) -> None:
     assert push(s3, bucket, path).object.size == 0
 
 
-def test_no_checksum_headers_for_look_alikes(small: Path) -> None:
-    """Many of them refuse what they do not know."""
+def test_no_unusual_headers_for_look_alikes(small: Path) -> None:
+    """Many of them refuse checksums, or do not answer whom they should tell to continue."""
     with scripted(Keyed()) as server:
         put(server, small)
 
-        assert not any("checksum" in name for r in server.requests for name in r.headers)
+        sent = {name for request in server.requests for name in request.headers}
+    assert not any("checksum" in name or name == "expect" for name in sent)
+
+
+def test_a_server_that_takes_no_bytes_is_given_up(large: Path) -> None:
+    """Where no block of a body is taken any more, nobody waits for ever."""
+    given_up = threading.Event()
+
+    def play(talk: Talk) -> None:
+        talk.take_little()
+        for status in ("404 Not Found", "200 OK"):  # no object, but a bucket
+            talk.ask()
+            talk.say(f"HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n".encode())
+        talk.ask()
+        given_up.wait(LONG)
+
+    with answering(play) as server:
+        settings = StorageSettings(endpoint_url=f"http://127.0.0.1:{server.port}", anon=True)
+        storage = S3Storage(settings, stall_seconds=0.5)
+        with pytest.raises(SourceUnreachableError, match="takes no more bytes"):
+            storage.upload(large, "s3://bucket/key", expect=Expect.ABSENT, advance=no_progress)
+        given_up.set()
