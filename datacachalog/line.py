@@ -38,7 +38,7 @@ from datacachalog.plan import Hit, Plan, plan
 from datacachalog.resolve import Policy, ask, digest, resolve
 from datacachalog.retry import retrying
 from datacachalog.run import Run
-from datacachalog.storage.protocol import Storage
+from datacachalog.storage.protocol import MisreadKeyError, Storage
 from datacachalog.transfer import LOCK_WAIT, Demand, Result, Transfer, demand_nothing
 
 if TYPE_CHECKING:
@@ -273,9 +273,9 @@ class Line:
             except ObjectChangedError as exc:
                 if self.policy.offline or self.hold.find() is not None:
                     raise
-                self.run.report(
-                    events.Warned(self.dataset.name, f"{exc}; resolving again ({again})")
-                )
+                if not isinstance(exc, MisreadKeyError):
+                    message = f"{exc}; resolving again ({again})"
+                    self.run.report(events.Warned(self.dataset.name, message))
                 # What was known without asking has just proven wrong.
                 self.policy = replace(self.policy, refresh=True)
         try:

@@ -31,7 +31,7 @@ from datacachalog.storage.object_store_settings import (
     Stores,
     reachable_engine,
 )
-from datacachalog.storage.protocol import Advance, Expect, Uploaded
+from datacachalog.storage.protocol import Advance, Expect, MisreadKeyError, Uploaded
 from datacachalog.storage.stall import StallGuard
 
 if TYPE_CHECKING:
@@ -280,11 +280,19 @@ class ObjectStoreStorage:
         bucket, _ = _split(obj.uri)
         try:
             yield from self.complete.read(obj, start, stop)
-        except ObjectNotFoundError:
+        except ObjectNotFoundError as exc:
             # It may be gone, or listed under another key: a `/` at its end is not shown.
-            self._unlisted.add(bucket)
+            if self._exists(f"{obj.uri}/"):
+                self._unlisted.add(bucket)
+                raise MisreadKeyError(f"{obj.uri} is {obj.uri}/ in truth") from exc
             raise
         self._note_unexplained(bucket)
+
+    def _exists(self, uri: str) -> bool:
+        try:
+            return any(True for _ in self.complete.scan(globs.escape(uri)))
+        except StorageError:
+            return False
 
     # --- which way --------------------------------------------------------------------
 

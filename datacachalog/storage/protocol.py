@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from datacachalog.errors import ObjectChangedError
 from datacachalog.model import DeleteMarker, RemoteObject
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class Uploaded:
 
     object: RemoteObject
     unproven: str | None = None
+
+
+class MisreadKeyError(ObjectChangedError):
+    """A listing showed a key as another one, and only now that is known: list again."""
 
 
 class Storage(Protocol):
