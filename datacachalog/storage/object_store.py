@@ -277,22 +277,16 @@ class ObjectStoreStorage:
     def _read_completely(
         self, obj: RemoteObject, start: int, stop: int
     ) -> Iterator["memoryview | bytes"]:
-        bucket, _ = _split(obj.uri)
+        bucket, key = _split(obj.uri)
         try:
             yield from self.complete.read(obj, start, stop)
         except ObjectNotFoundError as exc:
             # It may be gone, or listed under another key: a `/` at its end is not shown.
-            if self._exists(f"{obj.uri}/"):
+            if self.complete.has_key(bucket, f"{key}/"):
                 self._unlisted.add(bucket)
                 raise MisreadKeyError(f"{obj.uri} is {obj.uri}/ in truth") from exc
             raise
         self._note_unexplained(bucket)
-
-    def _exists(self, uri: str) -> bool:
-        try:
-            return any(True for _ in self.complete.scan(globs.escape(uri)))
-        except StorageError:
-            return False
 
     # --- which way --------------------------------------------------------------------
 

@@ -42,6 +42,10 @@ class CompleteStorage(Storage, Protocol):
         """Return keys that are valid now; None for unsigned requests."""
         ...
 
+    def has_key(self, bucket: str, key: str) -> bool:
+        """Tell whether there is an object of exactly that key."""
+        ...
+
     def region_of(self, bucket: str) -> str:
         """Return the region of `bucket`; may ask the server."""
         ...

@@ -130,6 +130,11 @@ class Complete:
         """Return the keys."""
         return self.keys()
 
+    def has_key(self, bucket: str, key: str) -> bool:
+        """Tell whether there is an object of exactly that key."""
+        self.calls.append(f"has_key s3://{bucket}/{key}")
+        return key in self.objects
+
     def region_of(self, bucket: str) -> str:
         """Return the one region there is."""
         return self.region

@@ -103,6 +103,10 @@ class S3Storage:
         """Return the region that `bucket` is asked at: proven, configured, or asked for now."""
         return self._client.region_of(bucket)
 
+    def has_key(self, bucket: str, key: str) -> bool:
+        """Tell whether there is an object of exactly that key: one HEAD, False if it is refused."""
+        return self._client.ask("head_object", bucket, key).status == 200
+
     @property
     def endpoint(self) -> str:
         """Name the server: the normalised endpoint URL, or `aws` for Amazon's own."""
