@@ -147,7 +147,6 @@ class ObjectDownload:
 
     def receive(self, before_retry: Callable[[], None]) -> list[Buffer]:
         """Return the object's bytes; after a transient error only what is missing is asked for."""
-
         body: list[Buffer] = []
 
         def failed(error: DatacachalogError, attempt: int, delay: float) -> None:
