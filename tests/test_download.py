@@ -150,3 +150,24 @@ def test_memory_stays_within_its_budget(project: Project, monkeypatch: pytest.Mo
 
     assert len(project.files()) == 40
     assert 0 < most <= 100 * KIB
+
+
+def test_fewer_threads_than_wanted_will_do(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers limit threads: what runs by then does all of the work."""
+    start, count = threading.Thread.start, 0
+
+    def start_few(thread: threading.Thread) -> None:
+        nonlocal count
+        count += 1
+        if count > 3:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_few)
+    project.put_all({f"orders/{n}": b"x" for n in range(100)})
+    project.catalog().sync(jobs=32)
+
+    assert len(project.files()) == 100
+    assert count > 3
