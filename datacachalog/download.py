@@ -320,8 +320,9 @@ class ObjectDownload:
             with self._mutex:
                 buffer = self._next_buffer()
                 if buffer is None:
-                    self._is_hashing = False
                     is_complete = self._head == len(self._ranges) and not self._is_over
+                    # After the last byte nobody begins again: it would be committed twice.
+                    self._is_hashing = is_complete
                     break
             self._hashes.update(buffer)
         if is_complete:
