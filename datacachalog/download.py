@@ -170,9 +170,8 @@ class ObjectDownload:
         except ThrottledError:
             concurrency.lower(refusals)
             raise
-        except IntegrityError:
-            # Only a body that ended early can be gone on with.
-            if count >= obj.size:
+        except IntegrityError as exc:
+            if not exc.is_resumable:
                 body.clear()
             raise
 
@@ -267,16 +266,15 @@ class ObjectDownload:
                     return
                 self._take(part, buffer)
                 self._transport.note(0, len(buffer))
+            if part.at != part.stop:
+                raise _wrong_length(self.object, part.at - part.start, part.stop - part.start)
         except ThrottledError:
             concurrency.lower(refusals)
             raise
-        except IntegrityError:
-            # Only a body that ended early can be gone on with.
-            if part.at >= part.stop:
+        except IntegrityError as exc:
+            if not exc.is_resumable:
                 self._start_over(part)
             raise
-        if part.at != part.stop:
-            raise _wrong_length(self.object, part.at - part.start, part.stop - part.start)
         self._transport.note(1, 0)
         part.is_done = True
         self._hash_on()
@@ -284,10 +282,8 @@ class ObjectDownload:
     def _take(self, part: Range, buffer: Buffer) -> None:
         """Write the next bytes of a range in place, and hash what can be."""
         if part.at + len(buffer) > part.stop:
-            part.at = part.stop
-            raise _wrong_length(
-                self.object, part.stop - part.start + len(buffer), part.stop - part.start
-            )
+            wanted = part.stop - part.start
+            raise _wrong_length(self.object, part.at - part.start + len(buffer), wanted)
         try:
             files.pwrite_all(self._fd, buffer, part.at)
         except OSError as exc:
@@ -304,7 +300,7 @@ class ObjectDownload:
             count, part.at = part.at - part.start, part.start
             part.waiting.clear()
             # Some of it may be hashed already.
-            self._must_hash_again = True
+            self._must_hash_again |= count > 0
         self._advance(-count)
 
     def _hash_on(self) -> None:

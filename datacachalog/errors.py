@@ -134,7 +134,16 @@ class ObjectArchivedError(StorageError, PermissionError):
 
 
 class IntegrityError(StorageError):
-    """The bytes received are not the bytes announced (size, range, identity)."""
+    """The bytes received are not the bytes announced (size, range, identity).
+
+    With `is_resumable`, only the connection broke off: what came of the announced body is right.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, is_resumable: bool = False
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.is_resumable = is_resumable
 
 
 class ChecksumMismatchError(IntegrityError, ValueError):

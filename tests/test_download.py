@@ -86,6 +86,41 @@ def test_a_small_body_that_ends_early_is_gone_on_with(project: Project) -> None:
     assert ranges(project) == [(0, 100), (30, 100)]
 
 
+class WrongAtFirst(MemoryStorage):
+    """Gives zeros for half of the first body, which then ends, or fails as a storage would say."""
+
+    def __init__(self, *, is_noticed: bool) -> None:
+        super().__init__()
+        self.is_first = True
+        self.is_noticed = is_noticed
+
+    def read(self, obj: RemoteObject, start: int, stop: int) -> Iterator[memoryview | bytes]:
+        if not self.is_first:
+            yield from super().read(obj, start, stop)
+            return
+        self.is_first = False
+        yield bytes((stop - start) // 2)
+        if self.is_noticed:
+            raise IntegrityError(f"{obj.uri} ended early")
+
+
+@pytest.mark.parametrize("is_noticed", [True, False], ids=["by the storage", "by nobody"])
+@pytest.mark.parametrize("size", [10, 64 * KIB + 10], ids=["whole", "ranges"])
+def test_a_body_of_another_length_is_not_gone_on_with(
+    project: Project, size: int, is_noticed: bool
+) -> None:
+    """A body compressed on the way is shorter: its bytes must not become the object's beginning."""
+    data = os.urandom(size)
+    project.storage = WrongAtFirst(is_noticed=is_noticed)
+    project.put("one.csv", data)
+    ear = Ear()
+    project.catalog(one()).sync(report=ear)
+
+    assert project.files("one") == {"one.csv": data}
+    assert placed_hash(project) == blake3(data).hexdigest()
+    assert sum(event.count for event in ear.of(events.Transferred)) == size
+
+
 @pytest.mark.parametrize("count", [2, 12])
 def test_few_large_objects_come_in_ranges_and_many_as_streams(project: Project, count: int) -> None:
     """Every byte once; the last few of many come in ranges, so that all threads end together."""

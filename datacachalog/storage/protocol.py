@@ -104,6 +104,7 @@ class Storage(Protocol):
         range and total size are compared with `obj`: `ObjectChangedError` when they differ,
         `ObjectNotFoundError` when it is gone. A body that is shorter or longer than asked for
         is an `IntegrityError`, one that hardly moves (`stall`) a `SourceUnreachableError`.
+        What came before an `IntegrityError` is right only where that `is_resumable`.
         Buffers are at most a few MiB, and stay valid. Never retried here.
         """
         ...

@@ -162,7 +162,7 @@ def network(uri: str) -> Iterator[None]:
     except (theirs.FlexibleChecksumError, theirs.IncompleteReadError) as exc:
         raise IntegrityError(f"{uri}: {exc}") from exc
     except aiohttp.ClientPayloadError as exc:
-        raise IntegrityError(f"{uri} ended early ({exc})") from exc
+        raise IntegrityError(f"{uri} ended early ({exc})", is_resumable=True) from exc
     except TimeoutError as exc:
         raise SourceUnreachableError(f"the server did not answer in time for {uri}") from exc
     except (aiohttp.ClientError, OSError) as exc:

@@ -12,6 +12,7 @@ from datacachalog.errors import (
     IntegrityError,
     ObjectChangedError,
     ObjectNotFoundError,
+    SourceUnreachableError,
     StorageError,
 )
 from datacachalog.model import RemoteObject
@@ -114,7 +115,13 @@ def read(
                 yield piece
             if not left:
                 return
-            piece = client.run(_next, answer.fields["Body"], obj, left, guard)
+            try:
+                piece = client.run(_next, answer.fields["Body"], obj, left, guard)
+            except (IntegrityError, SourceUnreachableError) as exc:
+                if "content-length" in answer.headers:
+                    raise
+                # Of a body whose length was not told, nothing is proven before its end.
+                raise IntegrityError(str(exc)) from exc
     finally:
         if left:
             _close(client, answer)

@@ -378,3 +378,26 @@ def test_refusals_are_not_tried_again_here(status: int) -> None:
             read(server, the_object(source, "plain"))
 
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("length", "is_resumable"),
+    [("content-length: 3000000", True), ("transfer-encoding: chunked", False)],
+    ids=["announced", "not announced"],
+)
+def test_only_an_announced_body_can_be_gone_on_with(length: str, is_resumable: bool) -> None:
+    """One that breaks off is right as far as it came only where its length was the object's."""
+    head = f'HTTP/1.1 200 OK\r\nETag: "abc"\r\n{length}\r\n\r\n'.encode()
+
+    def play(talk: Talk) -> None:
+        talk.ask()
+        talk.say(head + (b"" if is_resumable else b"200000\r\n") + bytes(2 << 20))
+
+    obj = the_object(OneObject(), "key", size=3_000_000)
+    with answering(play) as server:
+        pieces = storage_at(server).read(obj, 0, obj.size)
+        with pytest.raises(IntegrityError) as caught:
+            for _ in pieces:
+                pass
+
+    assert caught.value.is_resumable == is_resumable
