@@ -13,7 +13,7 @@ FIRST = 4
 
 _CLEARLY = 1.2
 _TRIALS = 3
-_SHORTEST_WINDOW = 0.02
+_SHORTEST_WINDOW = 0.05
 _LONGEST_WINDOW = 0.5
 _UNIT = 1 << 20
 
@@ -35,8 +35,9 @@ class Concurrency:
         self._most = most
         self._limit = float(min(first, most))
         self._proven = self._limit
-        self._rate = 0.0
+        self._best = 0.0
         self._failures = 0
+        self._is_settling = False
         self._refusals = 0
         self._is_throttled = False
         self._begun = clock()
@@ -86,23 +87,38 @@ class Concurrency:
         self._limit = min(float(self._most), self._limit + answers / self._limit)
 
     def _judge(self, now: float) -> None:
-        """Compare the window that has passed, if it tells enough, with the one before it."""
+        """Compare the window that has passed, if it tells enough, with the best before it."""
         seconds = now - self._begun
+        if self._is_settling:
+            # What began under another limit says nothing about this one.
+            if self._answers >= self.limit or seconds >= _LONGEST_WINDOW:
+                self._start_window(now)
+            return
         is_full = self._answers >= self.limit and seconds >= _SHORTEST_WINDOW
         if not is_full and seconds < _LONGEST_WINDOW:
             return
         rate = self._brought / max(1e-6, seconds)
-        self._start_window(now)
-        if self._limit > self._proven and rate <= self._rate * _CLEARLY:
-            self._limit = self._proven
+        best, self._best = self._best, max(self._best, rate)
+        if self._limit > self._proven and rate <= best * _CLEARLY:
             self._failures += 1
+            self._try(self._proven, now)
             return
-        self._rate, self._proven = rate, self._limit
+        self._proven = self._limit
         if self._failures < _TRIALS:
-            self._limit = min(float(self._most), self._limit * 2)
+            self._try(min(float(self._most), self._limit * 2), now)
+        else:
+            self._start_window(now)
+
+    def _try(self, limit: float, now: float) -> None:
+        """Go on with another limit, and measure once it has taken effect."""
+        is_new = limit != self._limit
+        self._limit = limit
+        self._start_window(now)
+        self._is_settling = is_new
 
     def _start_window(self, now: float) -> None:
         self._begun, self._brought, self._answers = now, 0.0, 0
+        self._is_settling = False
 
 
 class ByteBudget:

@@ -142,14 +142,13 @@ class ObjectDownload:
 
     def receive(self, before_retry: Callable[[], None]) -> list[Buffer]:
         """Return the object's bytes; after a transient error only what is missing is asked for."""
+        body: list[Buffer] = []
 
         def failed(error: DatacachalogError, attempt: int, delay: float) -> None:
             before_retry()
             self._note_retry(error, attempt, delay)
 
-        body: list[Buffer] = []
-        action = partial(self._receive, body)
-        retrying(action, cancel=self._transport.cancel, failed=failed)
+        retrying(lambda: self._receive(body), cancel=self._transport.cancel, failed=failed)
         return body
 
     def _receive(self, body: list[Buffer]) -> None:

@@ -201,8 +201,8 @@ class DownloadQueue:
                     download.store(body)
                 except BaseException as exc:  # noqa: BLE001 - a worker, as above
                     download.fail(exc)
-                self._budget.give_back(download.object.size)
                 download.finish()
+            self._budget.give_back(sum(download.object.size for download, _ in lot))
 
 
 def _memory(task: ObjectDownload | _Part) -> int:

@@ -29,6 +29,7 @@ from datacachalog.errors import (
     ObjectNotFoundError,
     OfflineError,
 )
+from datacachalog.garbage import collection_paused
 from datacachalog.history import list_versions
 from datacachalog.locking import Hold, find_local, lost
 from datacachalog.locktext import Held, LockedDataset
@@ -200,7 +201,8 @@ class Line:
 
     def plan(self, resolution: Resolution, record: Record) -> Plan:
         """Compare with what was placed and what lies on disk."""
-        return plan(resolution, record.placed, self.disk)
+        with collection_paused():
+            return plan(resolution, record.placed, self.disk)
 
     def paths(self, resolution: Resolution) -> Path | list[Path]:
         """Return where the dataset's files are: one path for a single object."""

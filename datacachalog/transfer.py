@@ -24,6 +24,7 @@ from datacachalog.cache.state import PlacedFile, PlacedFiles
 from datacachalog.checksums import Checksum, Hashes
 from datacachalog.download import Destination
 from datacachalog.errors import LocalFileConflictError, OfflineError
+from datacachalog.garbage import collection_paused
 from datacachalog.model import RemoteObject
 from datacachalog.plan import Download, Link, Plan
 from datacachalog.pool import Batch
@@ -100,7 +101,8 @@ class Transfer:
         """
         refuse_conflicts(self.plan, self.disk.folder)
         self.fetch()
-        placed, dropped = self._put_in_place()
+        with collection_paused():
+            placed, dropped = self._put_in_place()
         downloads = [step.object for step in self._steps if self._stored_of(step).downloaded]
         return Result(
             placed=self.before.with_changes(self.plan.hits.rows, self.plan.hits.objects, placed),

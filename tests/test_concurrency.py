@@ -10,48 +10,64 @@ LONG = 10.0
 
 
 class Server:
-    """A clock, and a limit that is told of windows in which `rate(limit)` answers came a second."""
+    """A clock, and a limit that is told of rounds of answers that come at some rate."""
 
     def __init__(self, most: int = 256) -> None:
         self.now = 0.0
         self.limit = Concurrency(most, first=4, clock=lambda: self.now)
 
-    def window(self, rate: float) -> int:
-        """Let one window pass at `rate` answers a second; return the limit after it."""
-        answers = max(self.limit.limit, int(rate * 0.05))
+    def round(self, rate: float) -> int:
+        """Let as many answers come as are under way, `rate` a second; return the limit then."""
+        answers = max(self.limit.limit, int(rate * 0.06))
         self.now += answers / rate
         self.limit.note(answers, 0)
         return self.limit.limit
+
+    def window(self, rate: float) -> int:
+        """Let a limit take effect, and a window pass at `rate` answers a second under it."""
+        self.round(rate)
+        return self.round(rate)
 
 
 def test_it_doubles_while_that_brings_more() -> None:
     """Far from the server every doubling doubles the rate, up to the most."""
     server = Server(most=100)
-    limits = [server.window(30.0 * server.limit.limit) for _ in range(7)]
+    limits = [server.round(30.0 * server.limit.limit) for _ in range(12)]
 
-    assert limits == [8, 16, 32, 64, 100, 100, 100]
+    assert limits == [8, 8, 16, 16, 32, 32, 64, 64, 100, 100, 100, 100]
 
 
 def test_what_brings_nothing_is_taken_back_and_tried_three_times() -> None:
     """Next to the server four are enough, whatever is tried."""
     server = Server()
-    limits = [server.window(20_000.0) for _ in range(12)]
+    limits = [server.round(20_000.0) for _ in range(16)]
 
-    assert limits == [8, 4, 8, 4, 8, 4, 4, 4, 4, 4, 4, 4]
+    assert limits == [8, 8, 4, 4, 8, 8, 4, 4, 8, 8, 4, 4, 4, 4, 4, 4]
 
 
 def test_a_little_more_is_not_worth_it() -> None:
     """Less than a fifth is noise."""
     server = Server()
-    server.window(1000.0)
+    server.round(1000.0)
 
     assert server.window(1190.0) == 4
+
+
+def test_a_slow_moment_does_not_make_the_next_look_fast() -> None:
+    """What a limit brings is compared with the best that was seen."""
+    server = Server()
+    server.round(1000.0)
+    server.window(1000.0)
+    server.window(500.0)
+
+    assert server.limit.limit == 8
+    assert server.window(1000.0) == 4
 
 
 def test_a_window_needs_as_many_answers_as_are_under_way() -> None:
     """The first answers of a burst tell nothing yet."""
     server = Server()
-    server.now += 0.03
+    server.now += 0.06
     server.limit.note(3, 0)
     before = server.limit.limit
     server.limit.note(1, 0)
@@ -97,7 +113,7 @@ def test_after_throttling_it_is_opened_again_slowly() -> None:
 def test_it_never_exceeds_what_is_allowed(most: int) -> None:
     """`--jobs 1` means one."""
     server = Server(most)
-    limits = {server.window(50.0 * server.limit.limit) for _ in range(6)}
+    limits = {server.round(50.0 * server.limit.limit) for _ in range(6)}
 
     assert limits == {most}
 

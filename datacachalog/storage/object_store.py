@@ -137,10 +137,8 @@ class ObjectStoreStorage:
         """Stream bytes `start` to `stop` (exclusive) of exactly `obj`, in order."""
         bucket, key = _split(obj.uri)
         is_small = stop - start == obj.size <= SMALL
-        if start == stop or not _is_sendable(obj, key):
-            return self.complete.read(obj, start, stop)
         store = self._store(bucket, is_limited=is_small)
-        if store is None:
+        if store is None or start == stop or not _is_sendable(obj, key):
             return self.complete.read(obj, start, stop)
         if is_small:
             return self._read_at_once(store, key, obj)

@@ -6,12 +6,14 @@ last keys must come once more from a second request, and at a bucket's root it i
 whether keys begin with a `/`.
 """
 
+import queue
 import re
+import threading
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import lt
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from datacachalog import globs, relpath
 from datacachalog.model import RemoteObject, objects_of
@@ -24,6 +26,8 @@ _ODD = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]|\A/|/\Z|\A\Z|//|(?:\A|/)\.\.?(?
 _HIGHEST = "\U0010fffd"  # the last character that is one
 _MOST_BELOW = 4 * PAGE
 """How many keys in folders below may be passed over for a pattern that has none."""
+
+T = TypeVar("T")
 
 Pages = Callable[[str, str | None], Iterator["RecordBatch"]]
 """Starts a listing of a folder (without its slash) behind a key, in batches of `PAGE`."""
@@ -131,7 +135,10 @@ class _Listing:
         while True:
             self._recent = []
             behind = None
-            for batch in self.pages(folder[:-1], start):
+            pages = self.pages(folder[:-1], start)
+            if prefix == folder and not self.glob.is_flat:  # else it may end before its last page
+                pages = _one_ahead(pages)
+            for batch in pages:
                 keys = _keys(batch)
                 self._check(keys, start)
                 yield batch, keys
@@ -198,6 +205,39 @@ class _Listing:
         keys = [] if batch is None else _keys(batch)
         if not keys or keys != self._recent[-len(keys) :]:
             raise DoubtError("the listing did not end where it ended before")
+
+
+def _one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Give the items, each fetched by another thread while the one before it is used."""
+    fetched: queue.SimpleQueue[tuple[list[T], BaseException | None]] = queue.SimpleQueue()
+    room = threading.Semaphore(1)
+    is_over = threading.Event()
+
+    def fetch() -> None:
+        try:
+            for item in items:
+                room.acquire()
+                if is_over.is_set():
+                    return
+                fetched.put(([item], None))
+        except BaseException as exc:  # noqa: BLE001 - raised where it is waited for
+            fetched.put(([], exc))
+        else:
+            fetched.put(([], None))
+
+    threading.Thread(target=fetch, daemon=True, name="dcl-listing").start()
+    try:
+        while True:
+            found, error = fetched.get()
+            if error is not None:
+                raise error
+            if not found:
+                return
+            room.release()
+            yield found[0]
+    finally:
+        is_over.set()
+        room.release()
 
 
 def _keys(batch: "RecordBatch") -> list[str]:
