@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+from fsspec import AbstractFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+
 from datacachalog import globs, relpath
 from datacachalog.errors import ObjectNotFoundError
 from datacachalog.model import DeleteMarker, RemoteObject
@@ -125,6 +128,11 @@ class Complete:
     def endpoint(self) -> str:
         """Name the server."""
         return self.url
+
+    @property
+    def filesystem(self) -> AbstractFileSystem:
+        """Return one that has nothing to do with it."""
+        return MemoryFileSystem()
 
     def credentials(self) -> Credentials | None:
         """Return the keys."""
