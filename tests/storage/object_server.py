@@ -45,7 +45,7 @@ def described(key: str, body: bytes, below: int | None = None) -> RemoteObject:
 class ObjectServer:
     """An S3 of one bucket; `bend` may replace what it answers to a request."""
 
-    objects: Mapping[str, bytes]
+    objects: dict[str, bytes]
     page_size: int = 1000
     bend: Callable[[Request, Reply], Reply] = lambda request, reply: reply
 
