@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from datacachalog.errors import AccessDeniedError, InvalidValueError, StorageError
 from datacachalog.storage.protocol import Storage
-from datacachalog.storage.s3.connection import DEFAULT_REGION, Connection
+from datacachalog.storage.s3.connection import Connection
 from datacachalog.storage.s3.credentials import Credentials
 
 if TYPE_CHECKING:
@@ -177,13 +177,10 @@ class Stores:
                     self._stores.pop((bucket, is_limited), None)
 
     def _region(self, bucket: str) -> str:
-        """Return the region that `bucket` is asked at; nothing is loaded to find what is said."""
-        connection = self._complete.connection
-        region = self._regions.get(bucket) or connection.region
-        if region is None:
-            is_asked = connection.is_amazon
-            region = self._complete.region_of(bucket) if is_asked else DEFAULT_REGION
-        return self._regions.setdefault(bucket, region)
+        """Return the region that `bucket` is asked at."""
+        return self._regions.get(bucket) or self._regions.setdefault(
+            bucket, self._complete.region_of(bucket)
+        )
 
     def _build(self, bucket: str, is_limited: bool) -> "S3Store | None":
         # An access point's ARN is no host's name; directory buckets list in no order.
