@@ -106,7 +106,6 @@ def test_a_storage_that_the_catalog_does_not_know(
             lambda: fsspec.filesystem("s3", key="k", secret="s", skip_instance_cache=True),
             S3Storage,
             id="s3",
-            marks=pytest.mark.skip(reason="S3Storage(filesystem=) comes with its own change"),
         ),
     ],
 )
@@ -120,7 +119,6 @@ def test_each_filesystem_is_served_by_what_knows_it_best(
     assert type(catalog.storage_of(dataset)) is kind
 
 
-@pytest.mark.skip(reason="S3Storage(filesystem=) comes with its own change")
 def test_an_s3fs_of_ones_own(s3: TestS3, tmp_path: Path) -> None:
     """It reaches the server as its owner set it up; no setting of ours is needed."""
     bucket = s3.bucket(versioning=True)

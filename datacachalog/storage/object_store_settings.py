@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from datacachalog.errors import AccessDeniedError, InvalidValueError, StorageError
 from datacachalog.storage.protocol import Storage
-from datacachalog.storage.s3.connection import DEFAULT_REGION, Connection
+from datacachalog.storage.s3.connection import Connection
 from datacachalog.storage.s3.credentials import Credentials
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ CHOICES = ("auto", "fsspec")
 _SOON = timedelta(minutes=5)
 """obstore asks for keys that live shorter than this every few requests."""
 _PAUSE = timedelta(seconds=1)
-_NO_LIMIT = timedelta(days=1)
+_LONGEST = timedelta(minutes=10)
+"""One answer of obstore may take this long, which ends errors whose text trickles in. A body that
+takes longer goes on the complete way."""
 _CONNECT_TIMEOUT = timedelta(seconds=10)
 _NOWHERE = "http://127.0.0.1:9"
 
@@ -150,7 +152,7 @@ class Stores:
         """Return the store of `bucket`; None where obstore cannot be told how to reach it.
 
         With `is_limited` a whole request, with its body, may take `stall_seconds`; without,
-        a body may take a day, and its reader must see that it moves.
+        ten minutes, and the reader of the body must see that it moves.
         """
         key = bucket, is_limited
         try:
@@ -175,13 +177,10 @@ class Stores:
                     self._stores.pop((bucket, is_limited), None)
 
     def _region(self, bucket: str) -> str:
-        """Return the region that `bucket` is asked at; nothing is loaded to find what is said."""
-        connection = self._complete.connection
-        region = self._regions.get(bucket) or connection.region
-        if region is None:
-            is_asked = connection.is_amazon
-            region = self._complete.region_of(bucket) if is_asked else DEFAULT_REGION
-        return self._regions.setdefault(bucket, region)
+        """Return the region that `bucket` is asked at."""
+        return self._regions.get(bucket) or self._regions.setdefault(
+            bucket, self._complete.region_of(bucket)
+        )
 
     def _build(self, bucket: str, is_limited: bool) -> "S3Store | None":
         # An access point's ARN is no host's name; directory buckets list in no order.
@@ -195,7 +194,7 @@ class Stores:
         try:
             endpoint = _endpoint(connection, bucket, region)
             options = _client_options(connection, endpoint)
-            limit = self._stall if is_limited else _NO_LIMIT
+            limit = self._stall if is_limited else _LONGEST
             return S3Store(
                 bucket,
                 client_options={**options, "read_timeout": self._stall, "timeout": limit},

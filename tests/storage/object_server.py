@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+from fsspec import AbstractFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+
 from datacachalog import globs, relpath
 from datacachalog.errors import ObjectNotFoundError
 from datacachalog.model import DeleteMarker, RemoteObject
@@ -42,7 +45,7 @@ def described(key: str, body: bytes, below: int | None = None) -> RemoteObject:
 class ObjectServer:
     """An S3 of one bucket; `bend` may replace what it answers to a request."""
 
-    objects: Mapping[str, bytes]
+    objects: dict[str, bytes]
     page_size: int = 1000
     bend: Callable[[Request, Reply], Reply] = lambda request, reply: reply
 
@@ -125,6 +128,11 @@ class Complete:
     def endpoint(self) -> str:
         """Name the server."""
         return self.url
+
+    @property
+    def filesystem(self) -> AbstractFileSystem:
+        """Return one that has nothing to do with it."""
+        return MemoryFileSystem()
 
     def credentials(self) -> Credentials | None:
         """Return the keys."""

@@ -27,7 +27,7 @@ from datacachalog.errors import (
 from datacachalog.model import RemoteObject
 from datacachalog.storage.object_store import SMALL, ObjectStoreStorage
 from datacachalog.storage.object_store_settings import chosen_engine, reachable_engine
-from datacachalog.storage.protocol import Expect
+from datacachalog.storage.protocol import Expect, MisreadKeyError
 from datacachalog.storage.s3.credentials import Credentials
 from tests.storage.answering import Talk, answering
 from tests.storage.certificates import make_certificates
@@ -272,7 +272,7 @@ def test_a_listing_that_showed_what_is_not_there_is_not_trusted_again() -> None:
         complete = Complete(server.url, objects)
         storage = ObjectStoreStorage(complete)
         wrong = next(obj for obj in storage.scan(f"{ROOT}/p/**") if obj.size == 3)
-        with pytest.raises(ObjectNotFoundError):
+        with pytest.raises(MisreadKeyError, match="is s3://lake/p/tail/ in truth"):
             read(storage, wrong)
         found = {obj.uri for obj in storage.scan(f"{ROOT}/p/**")}
 
@@ -603,11 +603,12 @@ def test_a_region_that_was_wrong_is_wrong_once() -> None:
     """The complete way finds the bucket's, and obstore takes it from there."""
 
     def bend(request: Request, reply: Reply) -> Reply:
-        is_right = "/eu-west-1/s3/" in request.headers["authorization"]
-        return reply if is_right else Reply(400, error("AuthorizationHeaderMalformed"))
+        if "/eu-west-1/s3/" in request.headers["authorization"]:
+            return reply
+        complete.region = "eu-west-1"
+        return Reply(400, error("AuthorizationHeaderMalformed"))
 
     with serving(bend) as (server, complete, storage):
-        complete.region = "eu-west-1"
         for _ in range(3):
             assert read(storage, obj_of("small")) == b"hello"
         assert len(server.requests) == 3

@@ -146,9 +146,9 @@ class Client:
 
     def region_of(self, bucket: str) -> str:
         """Return the region that `bucket` is asked at: proven, configured, or asked for now."""
-        known = self._regions.get(bucket) or self.connection.region
-        if known or not self.connection.is_amazon:
-            return known or DEFAULT_REGION
+        known = self._regions.get(bucket) or self.connection.known_region
+        if known:
+            return known
         # Told for every bucket at every region, whatever one may do with it.
         told = self.ask("head_bucket", bucket).headers.get("x-amz-bucket-region")
         return self._regions.setdefault(bucket, told or DEFAULT_REGION)

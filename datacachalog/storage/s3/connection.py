@@ -62,6 +62,11 @@ class Connection:
         """Tell whether the server is Amazon's, which enforces what it documents."""
         return self.name.startswith("aws")
 
+    @property
+    def known_region(self) -> str | None:
+        """Return the region to sign for; None where Amazon is to be asked for it."""
+        return self.region or (None if self.is_amazon else DEFAULT_REGION)
+
     def is_virtual_hosted(self, bucket: str) -> bool:
         """Tell whether `bucket` goes into the host name rather than into the path."""
         if self.addressing_style == "path" or not bucket:

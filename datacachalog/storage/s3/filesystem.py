@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from datacachalog.storage import stall
 from datacachalog.storage.s3 import http_session
-from datacachalog.storage.s3.connection import Connection, connect
+from datacachalog.storage.s3.connection import Connection
 from datacachalog.storage.s3.redaction import redact_logs
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
-
-    from datacachalog.spec import StorageSettings
 
 _CONNECT_SECONDS = 10
 _MOST_CONNECTIONS = 256
@@ -83,8 +81,3 @@ def make_filesystem(connection: Connection, stall_seconds: float = stall.SECONDS
     made = s3fs.S3FileSystem(**options, skip_instance_cache=True)
     made.retries = 1
     return made
-
-
-def open_filesystem(settings: "StorageSettings") -> "S3FileSystem":
-    """Return s3fs, set up like the storage of the same settings."""
-    return make_filesystem(connect(settings))

@@ -4,8 +4,11 @@ At the level DEBUG it logs each request with its headers, a session token and an
 among them, and each answer, also those that bring credentials.
 """
 
-import logging
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from logging import LogRecord
 
 _LOGGERS = ("botocore.endpoint", "botocore.auth", "botocore.parsers")
 _SECRET = re.compile(
@@ -17,10 +20,12 @@ _SECRET = re.compile(
 
 def redact_logs() -> None:
     """Let botocore's loggers leave secrets out from now on; doing it twice does no harm."""
+    import logging  # slow to load; botocore has by now
+
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_redact)
 
 
-def _redact(record: logging.LogRecord) -> bool:
+def _redact(record: "LogRecord") -> bool:
     record.msg, record.args = _SECRET.sub(r"\1\2***", record.getMessage()), ()
     return True

@@ -101,6 +101,9 @@ class S3Storage:
 
     def region_of(self, bucket: str) -> str:
         """Return the region that `bucket` is asked at: proven, configured, or asked for now."""
+        found = self._clients.get(os.getpid())
+        if found is None and (region := self.connection.known_region):
+            return region  # s3fs is slow to load, and proves nothing before it asks
         return self._client.region_of(bucket)
 
     def has_key(self, bucket: str, key: str) -> bool:

@@ -4,13 +4,14 @@ with scripted(lambda request: Reply(503, b"<Error><Code>SlowDown</Code></Error>"
     storage = server.storage()
 """
 
+import select
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from datacachalog.spec import StorageSettings
@@ -34,7 +35,8 @@ class Request:
 class Reply:
     """What to answer; with status 0, nothing: the connection is closed.
 
-    `length` None sends no Content-Length; `sent` cuts the body short.
+    `length` None sends no Content-Length; `sent` cuts the body short. Behind what is sent the
+    connection is closed, or left open: silent, or with the rest of the body byte by byte.
     """
 
     status: int = 200
@@ -42,6 +44,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     length: int | None = -1
     sent: int | None = None
+    stall: Literal["silent", "trickling"] | None = None
 
 
 @dataclass
@@ -98,8 +101,16 @@ def scripted(
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(reply.body[: reply.sent])
+                self.stall(reply)
             if length is None or reply.sent is not None:
                 self.close_connection = True
+
+        def stall(self, reply: Reply) -> None:
+            """Leave the connection open until the client hangs up."""
+            rest = iter(reply.body[reply.sent :])
+            pause = None if reply.stall == "silent" else 0.1
+            while reply.stall and not select.select([self.connection], [], [], pause)[0]:
+                self.wfile.write(bytes([next(rest)]))
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815
 

@@ -3,7 +3,7 @@
 import pytest
 
 from datacachalog.spec import StorageSettings
-from datacachalog.storage import open_filesystem
+from datacachalog.storage import S3Storage
 from datacachalog.storage.s3.connection import connect
 from datacachalog.storage.s3.filesystem import s3fs_options
 from tests.conftest import TestS3
@@ -14,7 +14,7 @@ def test_s3fs_reads_what_the_storage_reads(s3: TestS3) -> None:
     bucket = s3.bucket()
     bucket.put("a/b.csv", b"1,2")
 
-    found = open_filesystem(f"s3://{bucket.name}/a/b.csv", s3.settings)
+    found = S3Storage(s3.settings).filesystem
 
     assert found.cat_file(f"{bucket.name}/a/b.csv") == b"1,2"
 

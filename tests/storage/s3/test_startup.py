@@ -6,10 +6,12 @@ import sys
 SCRIPT = """
 import sys
 from datacachalog.spec import StorageSettings
-from datacachalog.storage import open_storage
-storage = open_storage("s3://b/k", StorageSettings(endpoint_url="http://127.0.0.1:1"))
+from datacachalog.storage import S3Storage
+storage = S3Storage(StorageSettings(endpoint_url="http://127.0.0.1:1"))
 assert storage.endpoint == "http://127.0.0.1:1"
 assert storage.credentials().key == "x"
+assert storage.region_of("b") == "us-east-1"
+assert S3Storage(StorageSettings(region="eu-north-1")).region_of("b") == "eu-north-1"
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
 
