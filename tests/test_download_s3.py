@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,7 @@ class Site:
     server: Server
     engine: str
 
-    def catalog(self, *, stall_seconds: float = 60, **settings: object) -> Catalog:
+    def catalog(self, *, stall_seconds: float = 60, **settings: Any) -> Catalog:
         """Return a new catalog of everything in the bucket."""
         complete = self.server.storage(stall_seconds=stall_seconds, **settings)
         is_fast = self.engine == "obstore"
@@ -455,6 +456,7 @@ def test_a_script_that_forks_after_a_fetch(project: Project) -> None:
 MEASURED = """
 import re
 from pathlib import Path
+from typing import Any
 from datacachalog import load_catalog
 
 load_catalog("catalog.yaml").sync(jobs=256)
