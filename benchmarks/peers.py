@@ -85,8 +85,8 @@ class Peer:
             case "s5cmd":
                 return [*self._s5cmd(endpoint), "cp", str(file), f"s3://{bucket}/{key}"]
             case "rclone":
-                lanes = ["--s3-upload-concurrency", "4", "--s3-no-check-bucket"]
-                return [*self._rclone(endpoint), *lanes, "copyto", str(file), f":s3:{bucket}/{key}"]
+                more = ["--s3-upload-concurrency", "4", "--s3-no-check-bucket"]
+                return [*self._rclone(endpoint), *more, "copyto", str(file), f":s3:{bucket}/{key}"]
             case "aws":
                 return [*self._aws(endpoint), "cp", str(file), f"s3://{bucket}/{key}"]
             case "boto3" | "s3fs":

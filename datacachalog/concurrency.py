@@ -1,7 +1,7 @@
 """How much is under way at once: the number of requests, and the bytes that memory holds of them.
 
 By Little's law few requests suffice next to a server and hundreds are needed far from it; no
-setting could fit both, so the number is found out. Used by `download`.
+setting could fit both, so the number is found out. Used by `download_queue` and `download`.
 """
 
 import threading

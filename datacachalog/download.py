@@ -135,7 +135,12 @@ class ObjectDownload:
         error = self._error if isinstance(self._error, DatacachalogError) else None
         if (error is not None and self._temp) or self._is_stored:
             event = events.TransferFinished(self._to.dataset, self.object, error)
-            self._transport.report(event)
+            try:
+                self._transport.report(event)
+            except BaseException as exc:  # noqa: BLE001 - a worker: `wait` raises it
+                self._batch.fail(exc)
+        if self._lock is not None:
+            self._lock.release()
         self._batch.end()
 
     # --- as a whole -----------------------------------------------------------------
@@ -215,16 +220,20 @@ class ObjectDownload:
         step = obj.size if in_one else RANGE
         self._mutex = threading.Lock()
         self._hashes = Hashes(self._to.demand(obj))
-        self._ranges = [Range(at, min(at + step, obj.size)) for at in range(0, obj.size, step)]
-        self._left = len(self._ranges)
         self._head = 0
         self._is_hashing = self._must_hash_again = False
+        self._ranges: list[Range] = []
         try:
             self._open()
+            # Before memory takes a range of each step: a listing may claim any size.
             _make_room(self._fd, obj.size)
+            self._ranges = [Range(at, min(at + step, obj.size)) for at in range(0, obj.size, step)]
         except OSError as exc:
-            self._close()
             raise no_room(exc, self._temp) from exc
+        finally:
+            if not self._ranges:
+                self._close()
+        self._left = len(self._ranges)
         return self._ranges
 
     def buffered(self, part: Range) -> int:
@@ -311,8 +320,9 @@ class ObjectDownload:
             with self._mutex:
                 buffer = self._next_buffer()
                 if buffer is None:
-                    self._is_hashing = False
                     is_complete = self._head == len(self._ranges) and not self._is_over
+                    # After the last byte nobody begins again: it would be committed twice.
+                    self._is_hashing = is_complete
                     break
             self._hashes.update(buffer)
         if is_complete:
@@ -352,8 +362,6 @@ class ObjectDownload:
         for part in self._ranges:
             part.waiting.clear()
             self._let_go(part)
-        if self._lock is not None:
-            self._lock.release()
 
     # --- the file -------------------------------------------------------------------
 

@@ -82,8 +82,8 @@ class DownloadQueue:
             if not self._askers:
                 self._concurrency.restart()
             if not self._has_writer:
-                self._has_writer = True
                 self._start(self._write)
+                self._has_writer = True
         self._start_askers()
 
     def close(self) -> None:
@@ -103,13 +103,18 @@ class DownloadQueue:
         with self._mutex:
             missing = min(self._concurrency.limit - self._askers, len(self._waiting))
             for _ in range(missing):
+                try:
+                    self._start(self._ask)
+                except RuntimeError:  # the system gives no more threads: those that run must do
+                    if not self._askers:
+                        raise
+                    return
                 self._askers += 1
-                self._start(self._ask)
 
     def _start(self, target: _Target) -> None:
         thread = threading.Thread(target=target, daemon=True, name="dcl-download")
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def _note(self, answers: int, count: int) -> None:
         """Note what came; more threads may ask from now on."""

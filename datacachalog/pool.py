@@ -115,8 +115,13 @@ class Pool:
             missing = min(len(self._queue) - self._idle, self.size - len(self._threads))
             for _ in range(missing):
                 thread = threading.Thread(target=self._work, daemon=True, name="dcl-worker")
+                try:
+                    thread.start()
+                except RuntimeError:  # the system gives no more: those that run must do
+                    if not self._threads:
+                        raise
+                    break
                 self._threads.append(thread)
-                thread.start()
             self._ready.notify(len(items))
         return batch
 

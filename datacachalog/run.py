@@ -1,6 +1,6 @@
 """One run: what all its datasets and transfers share, and how it ends early.
 
-Made by `catalog` for each call, handed down to whatever moves bytes.
+Made by `session` for each call of the API, handed down to whatever moves bytes.
 """
 
 from collections.abc import Callable

@@ -8,6 +8,7 @@ import pytest
 from blake3 import blake3
 
 from datacachalog import download, download_queue, events
+from datacachalog.cache.store import Store
 from datacachalog.errors import IntegrityError, SourceUnreachableError
 from datacachalog.model import RemoteObject
 from tests.memory_storage import MemoryStorage
@@ -150,3 +151,62 @@ def test_memory_stays_within_its_budget(project: Project, monkeypatch: pytest.Mo
 
     assert len(project.files()) == 40
     assert 0 < most <= 100 * KIB
+
+
+def test_fewer_threads_than_wanted_will_do(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers limit threads: what runs by then does all of the work."""
+    start, count = threading.Thread.start, 0
+
+    def start_few(thread: threading.Thread) -> None:
+        nonlocal count
+        count += 1
+        if count > 3:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_few)
+    project.put_all({f"orders/{n}": b"x" for n in range(100)})
+    project.catalog().sync(jobs=32)
+
+    assert len(project.files()) == 100
+    assert count > 3
+
+
+def test_an_object_is_committed_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where one thread hashes what another brought, which has yet to say that it ended."""
+    second_is_done, is_stored = threading.Event(), threading.Event()
+
+    class SlowRange(download.Range):
+        __slots__ = ("done",)
+
+        @property
+        def is_done(self) -> bool:
+            return self.done
+
+        @is_done.setter
+        def is_done(self, value: bool) -> None:
+            self.done = value
+            if value and self.start:
+                second_is_done.set()
+                assert is_stored.wait(LONG)
+
+    class FirstComesLast(MemoryStorage):
+        def read(self, obj: RemoteObject, start: int, stop: int) -> Iterator[memoryview | bytes]:
+            assert start or second_is_done.wait(LONG)
+            yield from super().read(obj, start, stop)
+
+    def adopt(store: Store, temp: str, fingerprint: str) -> None:
+        adopted(store, temp, fingerprint)
+        is_stored.set()
+
+    adopted = Store.adopt
+    monkeypatch.setattr(Store, "adopt", adopt)
+    monkeypatch.setattr(download, "Range", SlowRange)
+    project.storage = FirstComesLast()
+    data = os.urandom(2 * 64 * KIB)
+    project.put("one.csv", data)
+    project.catalog(one()).sync()
+
+    assert project.files("one") == {"one.csv": data}

@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -400,3 +401,42 @@ def test_errors_of_ours_are_os_errors_but_never_taken_for_one(project: Project) 
         project.catalog().sync()
 
     assert caught.value is error
+
+
+# --- what fails around a download ---------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("small_ranges")
+@pytest.mark.parametrize("size", [10, 64 * KIB + 1], ids=["whole", "ranges"])
+@pytest.mark.parametrize("kind", [events.TransferStarted, events.TransferFinished])
+def test_a_listener_that_fails_ends_the_run(
+    project: Project, kind: type[events.Event], size: int
+) -> None:
+    """Whatever it fails at: nothing waits for ever, and nothing stays open, locked or behind."""
+    project.put_all({f"orders/{n}": b"x" * size for n in range(9)})
+
+    def fail(event: events.Event) -> None:
+        if isinstance(event, kind):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        project.catalog().sync(report=fail)
+    locks = [Lock(str(path)) for path in (project.cache / "v1" / "locks").iterdir()]
+
+    assert project.debris() == []
+    assert all(lock.acquire(sleep=_never) for lock in locks)
+
+
+def _never(seconds: float) -> None:
+    raise AssertionError(f"waited for {seconds} s")
+
+
+def test_a_size_that_no_disk_has_takes_no_memory(project: Project) -> None:
+    """A listing may claim any size: it is an error before a range is thought of."""
+    obj = project.put("orders/a", b"x" * 10)
+    claimed = replace(obj, size=10**18)
+    project.storage._history[obj.uri] = [claimed]
+    with pytest.raises(CacheError, match="cannot take the file"):
+        project.catalog().sync()
+
+    assert project.debris() == []

@@ -25,7 +25,9 @@ CHOICES = ("auto", "fsspec")
 _SOON = timedelta(minutes=5)
 """obstore asks for keys that live shorter than this every few requests."""
 _PAUSE = timedelta(seconds=1)
-_NO_LIMIT = timedelta(days=1)
+_LONGEST = timedelta(minutes=10)
+"""One answer of obstore may take this long, which ends errors whose text trickles in. A body that
+takes longer goes on the complete way."""
 _CONNECT_TIMEOUT = timedelta(seconds=10)
 _NOWHERE = "http://127.0.0.1:9"
 
@@ -150,7 +152,7 @@ class Stores:
         """Return the store of `bucket`; None where obstore cannot be told how to reach it.
 
         With `is_limited` a whole request, with its body, may take `stall_seconds`; without,
-        a body may take a day, and its reader must see that it moves.
+        ten minutes, and the reader of the body must see that it moves.
         """
         key = bucket, is_limited
         try:
@@ -192,7 +194,7 @@ class Stores:
         try:
             endpoint = _endpoint(connection, bucket, region)
             options = _client_options(connection, endpoint)
-            limit = self._stall if is_limited else _NO_LIMIT
+            limit = self._stall if is_limited else _LONGEST
             return S3Store(
                 bucket,
                 client_options={**options, "read_timeout": self._stall, "timeout": limit},

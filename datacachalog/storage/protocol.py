@@ -1,6 +1,6 @@
 """The seam to everything remote: one protocol, speaking only our own values.
 
-Used by `resolve` and `transfer`. An implementation translates its library's errors into
+Used by `resolve`, `download` and `push`. An implementation translates its library's errors into
 `errors.StorageError` classes in one place, never retries (the caller does), and never
 writes a local path.
 """

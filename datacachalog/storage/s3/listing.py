@@ -6,6 +6,7 @@ markers apart. A page that is not whole, or does not fit the others, is an `Inte
 which is asked again: a key that is not seen would be dropped here as gone.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -19,6 +20,11 @@ from datacachalog.storage.s3.headers import unquoted
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
+
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_STAND_IN = 0xF0000  # of a plane for private use
+_CONTROLS = {_STAND_IN + code: code for code in range(32)}
 
 
 class Entry(NamedTuple):
@@ -169,9 +175,11 @@ def _page(answer: Answer, root: str, uri: str) -> "_Page":
     """Return the page that a document holds; raise if it holds none, or not all of it."""
     from xml.etree import ElementTree as ET  # takes 5 ms
 
+    # Not every server encodes the control characters of keys, which XML forbids.
+    document = _CONTROL.sub(_stand_in, answer.page)
     try:
         # Of entities, expat limits what they may grow to, and reads none from elsewhere.
-        element = ET.fromstring(answer.page)  # noqa: S314 - so this is safe
+        element = ET.fromstring(document)  # noqa: S314 - so this is safe
     except ET.ParseError as exc:
         if answer.page and _is_web_page(answer.page):
             raise _no_listing(uri) from exc
@@ -182,7 +190,11 @@ def _page(answer: Answer, root: str, uri: str) -> "_Page":
         raise replace(answer, status=500, code=code, message=message).fault(uri)
     if kind != root:
         raise _no_listing(uri)
-    return _Page(element, uri)
+    return _Page(element, uri, has_stand_ins=document != answer.page)
+
+
+def _stand_in(control: "re.Match[bytes]") -> bytes:
+    return chr(_STAND_IN + control[0][0]).encode()
 
 
 def _is_web_page(page: bytes) -> bool:
@@ -211,8 +223,9 @@ def _stuck(bucket: str) -> IntegrityError:
 class _Page:
     """One page of a listing."""
 
-    def __init__(self, root: "Element", uri: str) -> None:
+    def __init__(self, root: "Element", uri: str, *, has_stand_ins: bool) -> None:
         self._root = root
+        self._has_stand_ins = has_stand_ins
         self._uri = uri
         self._space = root.tag[: root.tag.rfind("}") + 1]
         self._is_quoted = self.text("EncodingType") == "url"
@@ -301,6 +314,8 @@ class _Page:
         return [unquoted(entry.get(name)) for entry in entries]
 
     def _decoded(self, key: str) -> str:
+        if self._has_stand_ins:
+            key = key.translate(_CONTROLS)
         if self._is_quoted and ("%" in key or "+" in key):
             return unquote_to_bytes(key.replace("+", " ")).decode("utf-8", "surrogateescape")
         return key

@@ -379,3 +379,10 @@ def test_a_redirect_that_leads_nowhere_ends() -> None:
             list(server.storage().scan("s3://bucket/**"))
 
         assert len(server.requests) <= 3
+
+
+def test_control_characters_that_a_server_does_not_encode() -> None:
+    """XML forbids them, and some servers send them all the same."""
+    keys = ["c\x01", "c\x1f\x08", "plain"]
+
+    assert listed(Lake(keys, is_encoded=False)) == keys
