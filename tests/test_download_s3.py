@@ -8,13 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from datacachalog import events
+from datacachalog import events, retry
 from datacachalog.catalog import Catalog, load_catalog
 from datacachalog.errors import (
     AccessDeniedError,
@@ -74,7 +75,7 @@ class Site:
     server: Server
     engine: str
 
-    def catalog(self, *, stall_seconds: float = 60, **settings: object) -> Catalog:
+    def catalog(self, *, stall_seconds: float = 60, **settings: Any) -> Catalog:
         """Return a new catalog of everything in the bucket."""
         complete = self.server.storage(stall_seconds=stall_seconds, **settings)
         is_fast = self.engine == "obstore"
@@ -99,20 +100,14 @@ class Site:
         return count // 2 if self.engine == "obstore" else count
 
 
-@pytest.fixture(params=ENGINES)
-def site(request: pytest.FixtureRequest, project: Project) -> Callable[[Lake], Site]:
-    """Give a function that serves a lake to a project, until the test ends."""
-
-    def serve(lake: Lake) -> Site:
-        serving = scripted(lake)
-        server = serving.__enter__()
-        request.addfinalizer(lambda: serving.__exit__(None, None, None))
-        return Site(project, server, request.param)
-
-    return serve
-
-
 Serve = Callable[[Lake], Site]
+
+
+@pytest.fixture(params=ENGINES)
+def site(request: pytest.FixtureRequest, project: Project) -> Iterator[Serve]:
+    """Give a function that serves a lake to a project, until the test ends."""
+    with ExitStack() as stack:
+        yield lambda lake: Site(project, stack.enter_context(scripted(lake)), request.param)
 
 
 # --- how it should be -------------------------------------------------------------------------
@@ -311,6 +306,25 @@ def test_a_server_that_stalls_is_given_up_and_asked_again(
     assert here.project.debris() == []
 
 
+def test_a_server_that_is_not_there(site: Serve) -> None:
+    """It is tried a few times, and named."""
+    here = site(lake_of(3))
+    ear = Ear()
+    with pytest.raises(SourceUnreachableError, match=r"127\.0\.0\.1:1"):
+        here.catalog(endpoint_url="http://127.0.0.1:1").sync(report=ear)
+
+    assert len(ear.of(events.Retrying)) == retry.ATTEMPTS - 1
+
+
+def test_a_server_that_speaks_no_tls(site: Serve) -> None:
+    """Neither is waited for, nor asked in the clear."""
+    here = site(lake_of(3))
+    with pytest.raises(StorageError):
+        here.catalog(endpoint_url=here.server.url.replace("http", "https")).sync()
+
+    assert here.server.requests == []
+
+
 # --- certificates -----------------------------------------------------------------------------
 
 
@@ -455,11 +469,39 @@ def test_a_script_that_forks_after_a_fetch(project: Project) -> None:
 MEASURED = """
 import re
 from pathlib import Path
+from typing import Any
 from datacachalog import load_catalog
 
 load_catalog("catalog.yaml").sync(jobs=256)
 print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
+
+
+FEW_FILES = """
+import resource
+from datacachalog import load_catalog
+
+catalog = load_catalog("catalog.yaml")
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+print(catalog.sync(jobs=256).outcomes[0].downloaded)
+"""
+
+
+@pytest.mark.usefixtures("engine")
+def test_few_files_may_be_open(project: Project) -> None:
+    """Fewer than the requests that are allowed at a time: all comes all the same."""
+    with scripted(lake_of(500)) as server:
+        write_catalog(project, server)
+        done = subprocess.run(
+            [sys.executable, "-c", FEW_FILES],
+            cwd=project.root,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    assert done.stdout.strip() == "500", done.stderr
 
 
 @pytest.mark.usefixtures("engine")

@@ -9,23 +9,20 @@ with answering(play) as server: ...
 
 import select
 import socket
-import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 LONG = 20.0
 """Seconds after which a test gives up waiting for what should come at once."""
 
 
 class Talk:
-    """One connection as the server sees it; `number` counts them from 0."""
+    """One connection as the server sees it."""
 
-    def __init__(self, sock: socket.socket, number: int, asked: list[str]) -> None:
-        self.number = number
+    def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._asked = asked
         self._rest = b""
 
     def ask(self) -> str:
@@ -36,9 +33,7 @@ class Talk:
                 raise EOFError
             self._rest += data
         head, _, self._rest = self._rest.partition(b"\r\n\r\n")
-        path = head.split(b" ")[1].decode()
-        self._asked.append(path)
-        return path
+        return head.split(b" ")[1].decode()
 
     def say(self, data: bytes) -> None:
         """Send bytes."""
@@ -62,55 +57,23 @@ class Talk:
 Play = Callable[[Talk], None]
 
 
-@dataclass
+@dataclass(frozen=True)
 class AnsweringServer:
-    """The running server: how many connections came, and what they asked."""
+    """The running server."""
 
     port: int
-    accepted: int = 0
-    asked: list[str] = field(default_factory=list)
-    _talks: list[threading.Thread] = field(default_factory=list)
-
-    def is_deserted(self) -> bool:
-        """Tell whether every connection has ended, waiting for that."""
-        for talk in self._talks:
-            talk.join(LONG)
-        return not any(talk.is_alive() for talk in self._talks)
-
-
-def answer(body: bytes, *, status: str = "200 OK", **headers: str) -> bytes:
-    """Return a whole answer; `headers` have underscores for dashes, and may undo the length."""
-    given = {"content-length": str(len(body))}
-    given |= {name.replace("_", "-"): value for name, value in headers.items()}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in given.items() if value)
-    return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + body
-
-
-def serving(answers: Mapping[str, bytes]) -> Play:
-    """Return a script that answers each path with its whole answer, for as long as asked."""
-
-    def play(talk: Talk) -> None:
-        while True:
-            talk.say(answers[talk.ask()])
-
-    return play
 
 
 @contextmanager
-def answering(play: Play, *, tls: ssl.SSLContext | None = None) -> Iterator[AnsweringServer]:
+def answering(play: Play) -> Iterator[AnsweringServer]:
     """Run a server on a free port of loopback whose connections are played by `play`."""
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
-        server = AnsweringServer(listener.getsockname()[1])
 
-        def talk(sock: socket.socket, number: int) -> None:
+        def talk(sock: socket.socket) -> None:
             with suppress(OSError, EOFError), sock:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.settimeout(LONG)
-                if tls is None:
-                    play(Talk(sock, number, server.asked))
-                    return
-                with tls.wrap_socket(sock, server_side=True) as secured:
-                    play(Talk(secured, number, server.asked))
+                play(Talk(sock))
 
         def accept() -> None:
             while True:
@@ -118,24 +81,13 @@ def answering(play: Play, *, tls: ssl.SSLContext | None = None) -> Iterator[Answ
                     sock, _ = listener.accept()
                 except OSError:
                     return
-                thread = threading.Thread(target=talk, args=(sock, server.accepted), daemon=True)
-                server.accepted += 1
-                thread.start()
-                server._talks.append(thread)
+                threading.Thread(target=talk, args=(sock,), daemon=True).start()
 
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()
         try:
-            yield server
+            yield AnsweringServer(listener.getsockname()[1])
         finally:
             with suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)  # close() alone would not wake `accept`
     thread.join(LONG)
-
-
-@contextmanager
-def nobody() -> Iterator[tuple[str, int]]:
-    """Give an address where nobody listens, and nobody will meanwhile."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        yield sock.getsockname()
