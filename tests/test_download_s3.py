@@ -466,17 +466,6 @@ def test_a_script_that_forks_after_a_fetch(project: Project) -> None:
     assert done.stdout.split() == ["['one']", "['two']", "['three']", "['four']"], done.stderr
 
 
-MEASURED = """
-import re
-from pathlib import Path
-from typing import Any
-from datacachalog import load_catalog
-
-load_catalog("catalog.yaml").sync(jobs=256)
-print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
-"""
-
-
 FEW_FILES = """
 import resource
 from datacachalog import load_catalog
@@ -502,6 +491,16 @@ def test_few_files_may_be_open(project: Project) -> None:
         )
 
     assert done.stdout.strip() == "500", done.stderr
+
+
+MEASURED = """
+import re
+from pathlib import Path
+from datacachalog import load_catalog
+
+load_catalog("catalog.yaml").sync(jobs=256)
+print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+"""
 
 
 @pytest.mark.usefixtures("engine")
