@@ -12,7 +12,7 @@ FIRST = 4
 """Requests under way to begin with: enough for a server nearby, and for two processors."""
 
 _CLEARLY = 1.2
-_TRIALS = 3
+_TRIALS = 2
 _SHORTEST_WINDOW = 0.05
 _LONGEST_WINDOW = 0.5
 _UNIT = 1 << 20
@@ -22,7 +22,7 @@ class Concurrency:
     """The limit on requests under way; thread-safe.
 
     It is doubled for as long as that brings clearly more, and taken back where it does not, until
-    three trials have failed. Once the server throttles, it is halved each time and opened again
+    two trials have failed. Once the server throttles, it is halved each time and opened again
     slowly: additive increase, multiplicative decrease, as TCP does (RFC 5681). What a request
     brings is counted as one, and one more for each MiB, so that ranges and small objects have
     one measure.

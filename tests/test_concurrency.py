@@ -37,12 +37,12 @@ def test_it_doubles_while_that_brings_more() -> None:
     assert limits == [8, 8, 16, 16, 32, 32, 64, 64, 100, 100, 100, 100]
 
 
-def test_what_brings_nothing_is_taken_back_and_tried_three_times() -> None:
+def test_what_brings_nothing_is_taken_back_and_tried_twice() -> None:
     """Next to the server four are enough, whatever is tried."""
     server = Server()
     limits = [server.round(20_000.0) for _ in range(16)]
 
-    assert limits == [8, 8, 4, 4, 8, 8, 4, 4, 8, 8, 4, 4, 4, 4, 4, 4]
+    assert limits == [8, 8, 4, 4, 8, 8, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4]
 
 
 def test_a_little_more_is_not_worth_it() -> None:
