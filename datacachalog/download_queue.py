@@ -20,8 +20,12 @@ from datacachalog.model import RemoteObject
 from datacachalog.pool import Batch
 from datacachalog.retry import Cancel
 
-BUDGET = 64 << 20
+BUDGET = 48 << 20
 """Bytes that memory may hold of all downloads under way."""
+
+OVERHEAD = 16 << 10
+"""Bytes that a small object counts besides its own: what is around it takes memory, too, and what
+waits to be written should not be far ahead of the thread that writes."""
 
 STREAMS = 4
 """While more large objects than this wait, each comes in one range: they are the parallel ones."""
@@ -167,7 +171,7 @@ class DownloadQueue:
         except BaseException as exc:  # noqa: BLE001 - a worker: `wait` raises it
             download.fail(exc)
         if download.is_over:
-            self._budget.give_back(download.object.size)
+            self._budget.give_back(_whole(download))
             download.finish()
         else:
             lot.add(download, body)
@@ -207,7 +211,7 @@ class DownloadQueue:
                 except BaseException as exc:  # noqa: BLE001 - a worker, as above
                     download.fail(exc)
                 download.finish()
-            self._budget.give_back(sum(download.object.size for download, _ in lot))
+            self._budget.give_back(sum(_whole(download) for download, _ in lot))
 
 
 def _memory(task: ObjectDownload | _Part) -> int:
@@ -215,7 +219,12 @@ def _memory(task: ObjectDownload | _Part) -> int:
     if isinstance(task, tuple):
         download, part = task
         return 0 if download.is_over else download.buffered(part)
-    return task.object.size if task.is_whole else 0
+    return _whole(task) if task.is_whole else 0
+
+
+def _whole(download: ObjectDownload) -> int:
+    """Return how many bytes memory holds of a small object that waits to be stored."""
+    return download.object.size + OVERHEAD
 
 
 class _Lot:

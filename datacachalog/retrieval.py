@@ -23,7 +23,7 @@ from datacachalog.resolve import Policy, resolve
 from datacachalog.retry import retrying
 from datacachalog.run import Run
 from datacachalog.settings import umask
-from datacachalog.storage.protocol import Storage
+from datacachalog.storage.protocol import MisreadKeyError, Storage
 from datacachalog.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -52,6 +52,15 @@ def retrieve(
     dataset: "Dataset", target: Target, storage: Storage, store: Store, run: Run
 ) -> Path | list[Path]:
     """Download what `dataset` names to `target` and return the path, or paths for a glob."""
+    try:
+        return _retrieve(dataset, target, storage, store, run)
+    except MisreadKeyError:
+        return _retrieve(dataset, target, storage, store, run)  # now listed as it is
+
+
+def _retrieve(
+    dataset: "Dataset", target: Target, storage: Storage, store: Store, run: Run
+) -> Path | list[Path]:
     source = globs.unescape(dataset.sources[0])
 
     def note(error: DatacachalogError, attempt: int, delay: float) -> None:

@@ -166,6 +166,7 @@ def test_ranges_that_wait_to_be_hashed_leave_room_for_the_one_they_wait_for(
 def test_memory_stays_within_its_budget(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many requests are allowed, no more bytes are asked for at a time than have room."""
     monkeypatch.setattr(download_queue, "BUDGET", 100 * KIB)
+    monkeypatch.setattr(download_queue, "OVERHEAD", 0)
     most = 0
 
     class Counting(MemoryStorage):

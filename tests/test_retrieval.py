@@ -7,6 +7,7 @@ import pytest
 
 from datacachalog import catalog
 from datacachalog.errors import LocalFileConflictError, ObjectNotFoundError
+from datacachalog.storage.protocol import MisreadKeyError
 from tests.projects import LAKE, Project, contents, current_umask, mode_of
 
 
@@ -117,3 +118,13 @@ def test_nothing_is_recorded(project: Project) -> None:
 
     assert not (project.root / ".datacachalog").exists()
     assert os.listdir(project.base / "out") == ["x"]
+
+
+def test_a_key_that_a_listing_showed_wrongly_is_listed_again(project: Project) -> None:
+    """Only its read tells; then nobody hears of it."""
+    project.put_all({"d/a": b"1", "d/b": b"2"})
+    project.storage.fail("read", MisreadKeyError("d/a is d/a/ in truth"))
+    get(project, "d/**", project.base / "out")
+
+    assert contents(project.base / "out") == {"a": b"1", "b": b"2"}
+    assert project.storage.count("scan") == 2
