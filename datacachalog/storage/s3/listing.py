@@ -175,11 +175,16 @@ def _page(answer: Answer, root: str, uri: str) -> "_Page":
     """Return the page that a document holds; raise if it holds none, or not all of it."""
     from xml.etree import ElementTree as ET  # takes 5 ms
 
-    # Not every server encodes the control characters of keys, which XML forbids.
-    document = _CONTROL.sub(_stand_in, answer.page)
+    has_stand_ins = False
     try:
         # Of entities, expat limits what they may grow to, and reads none from elsewhere.
-        element = ET.fromstring(document)  # noqa: S314 - so this is safe
+        try:
+            element = ET.fromstring(answer.page)  # noqa: S314 - so this is safe
+        except ET.ParseError:
+            # Not every server encodes the control characters of keys, which XML forbids.
+            document, count = _CONTROL.subn(_stand_in, answer.page)
+            has_stand_ins = count > 0
+            element = ET.fromstring(document)  # noqa: S314 - as above
     except ET.ParseError as exc:
         if answer.page and _is_web_page(answer.page):
             raise _no_listing(uri) from exc
@@ -190,7 +195,7 @@ def _page(answer: Answer, root: str, uri: str) -> "_Page":
         raise replace(answer, status=500, code=code, message=message).fault(uri)
     if kind != root:
         raise _no_listing(uri)
-    return _Page(element, uri, has_stand_ins=document != answer.page)
+    return _Page(element, uri, has_stand_ins=has_stand_ins)
 
 
 def _stand_in(control: "re.Match[bytes]") -> bytes:
