@@ -82,15 +82,11 @@ def replayed(writes: Iterable[Write], until: datetime | None = None) -> dict[str
 def is_left(locked: Write, writes: Iterable[Write]) -> bool:
     """Tell whether bytes that were there once can be had: only a `null` can be overwritten.
 
-    No bytes at all are nothing that could be lost.
+    An empty object is proven like any other.
     """
-    return (
-        not locked.is_null
-        or not locked.data
-        or any(
-            write.is_null and (write.key, write.data) == (locked.key, locked.data)
-            for write in surviving(writes)
-        )
+    return not locked.is_null or any(
+        write.is_null and (write.key, write.data) == (locked.key, locked.data)
+        for write in surviving(writes)
     )
 
 
