@@ -147,7 +147,8 @@ class ByteBudget:
         """Return `count` bytes."""
         with self._condition:
             self._used -= count
-            self._condition.notify_all()
+            if self._used <= self._size * 3 // 4:  # not for every little that comes free
+                self._condition.notify_all()
 
     def _has_room(self, count: int) -> bool:
         return not self._used or self._used + count <= self._size
