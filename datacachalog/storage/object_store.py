@@ -23,7 +23,7 @@ from datacachalog.errors import (
 )
 from datacachalog.model import EPOCH, DeleteMarker, RemoteObject
 from datacachalog.storage import stall
-from datacachalog.storage.object_store_listing import PAGE, DoubtError, bare, is_plain, list_glob
+from datacachalog.storage.object_store_listing import PAGE, DoubtError, is_plain, list_glob
 from datacachalog.storage.object_store_settings import (
     OBSTORE,
     CompleteStorage,
@@ -32,6 +32,8 @@ from datacachalog.storage.object_store_settings import (
     reachable_engine,
 )
 from datacachalog.storage.protocol import Advance, Expect, MisreadKeyError, Uploaded
+from datacachalog.storage.s3.headers import quoted, unquoted
+from datacachalog.storage.s3.storage import split_uri
 from datacachalog.storage.stall import StallGuard
 
 if TYPE_CHECKING:
@@ -112,7 +114,7 @@ class ObjectStoreStorage:
         self, uri: str, *, known: Container[str] = frozenset(), is_thorough: bool = False
     ) -> Iterable[RemoteObject]:
         """Return the object at `uri`, or what its glob matches, as it is now."""
-        bucket, pattern = _split(uri)
+        bucket, pattern = split_uri(uri)
         is_glob = globs.is_glob(pattern)
 
         def completely() -> list[RemoteObject]:
@@ -135,7 +137,7 @@ class ObjectStoreStorage:
 
     def read(self, obj: RemoteObject, start: int, stop: int) -> Iterator["memoryview | bytes"]:
         """Stream bytes `start` to `stop` (exclusive) of exactly `obj`, in order."""
-        bucket, key = _split(obj.uri)
+        bucket, key = split_uri(obj.uri)
         is_small = stop - start == obj.size <= SMALL
         store = self._store(bucket, is_limited=is_small)
         if store is None or start == stop or not _is_sendable(obj, key):
@@ -181,7 +183,7 @@ class ObjectStoreStorage:
             relpath.encode(key.rpartition("/")[2]),
             meta["size"],
             meta["last_modified"],
-            bare(meta["e_tag"]),
+            unquoted(meta["e_tag"]),
             meta["version"],
         )
 
@@ -275,7 +277,7 @@ class ObjectStoreStorage:
     def _read_completely(
         self, obj: RemoteObject, start: int, stop: int
     ) -> Iterator["memoryview | bytes"]:
-        bucket, key = _split(obj.uri)
+        bucket, key = split_uri(obj.uri)
         try:
             yield from self.complete.read(obj, start, stop)
         except ObjectNotFoundError as exc:
@@ -314,12 +316,6 @@ def _failures() -> tuple[type[Exception], ...]:
     return BaseError, ValueError, OSError
 
 
-def _split(uri: str) -> tuple[str, str]:
-    """Return the bucket and the key, or pattern, of an `s3://` URI."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
-
-
 def _is_sendable(obj: RemoteObject, key: str) -> bool:
     """Tell whether obstore can ask for exactly `obj`; a header with a line's end makes it panic."""
     identity = f"{obj.etag}{obj.version_id}"
@@ -329,7 +325,7 @@ def _is_sendable(obj: RemoteObject, key: str) -> bool:
 def _conditions(obj: RemoteObject) -> "GetOptions":
     options: GetOptions = {}
     if obj.etag is not None:
-        options["if_match"] = f'"{obj.etag}"'
+        options["if_match"] = quoted(obj.etag)
     if obj.version_id is not None:
         options["version"] = obj.version_id
     return options
@@ -347,7 +343,7 @@ def _check(result: "GetResult", obj: RemoteObject, start: int, stop: int) -> Non
 def _is_other(meta: "ObjectMeta", obj: RemoteObject) -> bool:
     if meta["size"] != obj.size:
         return True
-    if obj.etag is not None and bare(meta["e_tag"]) != obj.etag:
+    if obj.etag is not None and unquoted(meta["e_tag"]) != obj.etag:
         return True
     if obj.version_id is not None:
         return meta["version"] not in (None, obj.version_id)

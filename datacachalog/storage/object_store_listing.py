@@ -103,14 +103,9 @@ def _matching(
         relpath=relpath.encode_all([key[below:] for key in keys]),
         size=sizes,
         modified=list(map(datetime.fromisoformat, times)),
-        # As `bare` does: a call for each would take longer than all else here but times.
+        # As `unquoted` does: a call for each would take longer than all else here but times.
         etag=[(etag.strip('"') or None) if etag else None for etag in etags],
     )
-
-
-def bare(etag: str | None) -> str | None:
-    """Return an ETag as the model keeps it: without quotes, None for none."""
-    return (etag.strip('"') or None) if etag else None
 
 
 @dataclass(slots=True)

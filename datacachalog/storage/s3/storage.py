@@ -126,7 +126,7 @@ class S3Storage:
 
         A listing does not tell version ids, so only a literal URI gives one.
         """
-        bucket, pattern = _split(uri)
+        bucket, pattern = split_uri(uri)
         if not globs.is_glob(pattern):
             yield objects.describe(self._client, bucket, globs.unescape(pattern))
             return
@@ -142,7 +142,7 @@ class S3Storage:
 
     def version(self, uri: str, version_id: str) -> RemoteObject:
         """Return that version of the one object at `uri`: one HEAD."""
-        bucket, pattern = _split(uri)
+        bucket, pattern = split_uri(uri)
         return objects.describe_version(self._client, bucket, globs.unescape(pattern), version_id)
 
     def versions(self, uri: str) -> Iterator[RemoteObject | DeleteMarker]:
@@ -151,7 +151,7 @@ class S3Storage:
         Raises `VersioningNotSupportedError` where the bucket never had versioning, and
         `AccessDeniedError` that names the permission where it is missing.
         """
-        bucket, pattern = _split(uri)
+        bucket, pattern = split_uri(uri)
         entries: Iterable[Entry]
         if globs.is_glob(pattern):
             glob = globs.Glob(pattern)
@@ -192,14 +192,14 @@ class S3Storage:
         """Stream bytes `start` to `stop` (exclusive) of exactly `obj`, in order."""
         if start == stop and obj.size:
             return  # HTTP has no way to ask for no bytes
-        bucket, key = _split(obj.uri)
+        bucket, key = split_uri(obj.uri)
         yield from objects.read(self._client, bucket, key, obj, start, stop)
 
     def upload(
         self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
     ) -> Uploaded:
         """Upload the file at `path` to `uri`, provided the key still is what `expect` says."""
-        bucket, key = _split(uri)
+        bucket, key = split_uri(uri)
         return uploading.upload(
             self._client, path, bucket, globs.unescape(key), expect=expect, advance=advance
         )
@@ -209,7 +209,7 @@ class S3Storage:
         return self._client.now()
 
 
-def _split(uri: str) -> tuple[str, str]:
+def split_uri(uri: str) -> tuple[str, str]:
     """Return the bucket and the key, or pattern, of an `s3://` URI."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return bucket, key
