@@ -16,10 +16,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from datacachalog import events, readers, uri
-from datacachalog.cache.disk import Disk
 from datacachalog.cache.eviction import evict
 from datacachalog.cache.files import LinkKind
-from datacachalog.cache.placement import Folder
 from datacachalog.cache.state import StateFolder
 from datacachalog.cache.store import Store
 from datacachalog.comparison import Comparison
@@ -33,7 +31,6 @@ from datacachalog.errors import (
     PartialFailureError,
 )
 from datacachalog.kept import Loaded
-from datacachalog.line import Line
 from datacachalog.lockfile import LockFile, LockMode
 from datacachalog.locking import (
     Hold,
@@ -56,16 +53,19 @@ from datacachalog.outcome import (
     Verification,
 )
 from datacachalog.presence import Presence, note
-from datacachalog.push import push
-from datacachalog.retrieval import Target, retrieve
-from datacachalog.run import Run
-from datacachalog.session import Ask, Instant, running, settled, slug
 from datacachalog.settings import cache_dir
 from datacachalog.sides import LATEST, LOCK, PLACED, Side, compare_sides, named_lock
 from datacachalog.storage import open_storage, wrap_filesystem
 from datacachalog.storage.protocol import Storage
 from datacachalog.suggest import did_you_mean
-from datacachalog.verification import verify
+from datacachalog.sync.dataset import Line
+from datacachalog.sync.disk import Disk
+from datacachalog.sync.get import Target, retrieve
+from datacachalog.sync.placement import Folder
+from datacachalog.sync.push import push
+from datacachalog.sync.run import Run
+from datacachalog.sync.session import Ask, Instant, running, settled, slug
+from datacachalog.sync.verify import verify
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

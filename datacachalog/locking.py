@@ -27,7 +27,7 @@ from datacachalog.errors import (
 from datacachalog.lockfile import LockFile, LockMode
 from datacachalog.locktext import Held, Lock, LockedDataset
 from datacachalog.model import EPOCH, Origin, Pin, RemoteObject, Resolution
-from datacachalog.resolve import pin_identity
+from datacachalog.sync.resolve import pin_identity
 
 if TYPE_CHECKING:
     from datacachalog.spec import Dataset

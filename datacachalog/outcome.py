@@ -11,7 +11,7 @@ from typing import NamedTuple
 from datacachalog.errors import DatacachalogError
 from datacachalog.locking import LockNews
 from datacachalog.model import RemoteObject
-from datacachalog.plan import Conflict, Plan
+from datacachalog.sync.plan import Conflict, Plan
 
 
 class Outcome(NamedTuple):

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datacachalog.cache import files
-from datacachalog.cache.disk import Disk
 from datacachalog.cache.files import FileStat
 from datacachalog.cache.state import StateFolder
 from datacachalog.locktext import Lock
 from datacachalog.model import Origin
 from datacachalog.outcome import Outcome
+from datacachalog.sync.disk import Disk
 
 MOST_FILES = 1_000
 """Files of a dataset that are remembered: for more, walking the line costs little besides."""

@@ -161,5 +161,5 @@ def s3(s3_server: str) -> TestS3:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """Give a project over a storage in memory, in which retries do not wait."""
-    monkeypatch.setattr("datacachalog.retry.LONGEST_DELAY", 0.0)
+    monkeypatch.setattr("datacachalog.sync.retry.LONGEST_DELAY", 0.0)
     return Project(tmp_path)

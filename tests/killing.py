@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import datacachalog.download
+import datacachalog.sync.download
 from datacachalog.catalog import Catalog
 from datacachalog.spec import CacheSettings, Dataset
 from tests.projects import Project, contents, orders
@@ -197,7 +197,7 @@ def main(base: str, kind: str, start: str, step: str) -> None:
 
     `kind` is `push`, or a sync as `first,moved,link,path`, such as `0,1,copy,0`.
     """
-    datacachalog.download.RANGE = datacachalog.download.WHOLE = (
+    datacachalog.sync.download.RANGE = datacachalog.sync.download.WHOLE = (
         2048  # so that `big` comes in ranges
     )
     folder = Path(base, "kill")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import datacachalog.download
+import datacachalog.sync.download
 from datacachalog import events
 from datacachalog.catalog import Catalog
 from datacachalog.spec import CacheSettings, Dataset
@@ -131,7 +131,7 @@ def overtaken(place: Place, projects: list[str]) -> list[str]:
 
 def main(base: str, locks: str, link: str, rounds: str, seed: str) -> None:
     """Run so many rounds of each kind, with locks that work or do nothing."""
-    datacachalog.download.RANGE = datacachalog.download.WHOLE = 2048
+    datacachalog.sync.download.RANGE = datacachalog.sync.download.WHOLE = 2048
     if locks == "none":
         lie: Any = lambda fd, operation: None  # noqa: E731 - as some file systems do
         fcntl.flock = lie

@@ -11,7 +11,7 @@ from datacachalog import presence
 from datacachalog.catalog import Catalog
 from datacachalog.errors import LocalFileConflictError
 from datacachalog.events import DatasetFinished, Planned
-from datacachalog.line import Line
+from datacachalog.sync.dataset import Line
 from tests.projects import Ear, Project, one, orders
 
 Walks = list[str]

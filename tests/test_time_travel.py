@@ -29,9 +29,9 @@ from datacachalog.errors import (
 )
 from datacachalog.events import Warned
 from datacachalog.model import AsOf, Latest, Pin, Resolution
-from datacachalog.resolve import Policy, resolve
 from datacachalog.spec import Dataset
 from datacachalog.storage.s3 import S3Storage
+from datacachalog.sync.resolve import Policy, resolve
 from tests.conftest import Bucket, TestS3
 from tests.projects import Ear, contents
 from tests.s3_histories import KEYS, Write, histories, instants, is_left, play, replayed

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datacachalog.cli.documents import Document, error_document, instant
 from datacachalog.outcome import DatasetStatus, Outcome, SyncReport, Verification
-from datacachalog.plan import Plan
+from datacachalog.sync.plan import Plan
 
 
 def status_document(status: DatasetStatus) -> Document:

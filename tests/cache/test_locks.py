@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datacachalog.cache.locks import POLL, Lock
-from datacachalog.retry import Cancel, Cancelled
+from datacachalog.sync.retry import Cancel, Cancelled
 
 
 def never(seconds: float) -> None:

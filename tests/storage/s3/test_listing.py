@@ -13,7 +13,7 @@ from datacachalog.errors import (
     StorageError,
     ThrottledError,
 )
-from datacachalog.retry import is_transient
+from datacachalog.sync.retry import is_transient
 from tests.storage.s3.scripted import DATE, OneObject, Reply, Request, error, scripted
 
 ETAG = "d41d8cd98f00b204e9800998ecf8427e"

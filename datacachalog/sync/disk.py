@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from datacachalog.cache import files
 from datacachalog.cache.files import FileStat
-from datacachalog.cache.placement import Folder
 from datacachalog.cache.store import Store
 from datacachalog.model import RemoteObject
+from datacachalog.sync.placement import Folder
 
 
 @dataclass(slots=True)

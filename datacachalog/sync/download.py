@@ -20,12 +20,12 @@ from datacachalog.cache import files
 from datacachalog.cache.locks import Lock
 from datacachalog.cache.store import Store
 from datacachalog.checksums import Checksum, Hashes
-from datacachalog.concurrency import ByteBudget, Concurrency
 from datacachalog.errors import CacheError, DatacachalogError, IntegrityError, ThrottledError
 from datacachalog.model import RemoteObject
-from datacachalog.pool import Batch
-from datacachalog.retry import Cancel, retrying
 from datacachalog.storage.protocol import Storage
+from datacachalog.sync.concurrency import ByteBudget, Concurrency
+from datacachalog.sync.pool import Batch
+from datacachalog.sync.retry import Cancel, retrying
 
 RANGE = 8 << 20
 """Objects above this many bytes are fetched in parallel ranges of this size."""

@@ -9,10 +9,10 @@ from datetime import datetime
 
 from datacachalog import events
 from datacachalog.cache import files
-from datacachalog.download_queue import DownloadQueue
-from datacachalog.pool import Pool
-from datacachalog.retry import Cancel
 from datacachalog.storage.protocol import Storage
+from datacachalog.sync.download_queue import DownloadQueue
+from datacachalog.sync.pool import Pool
+from datacachalog.sync.retry import Cancel
 
 
 @dataclass(slots=True)

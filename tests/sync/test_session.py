@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from datacachalog.errors import InvalidPinError, SourceUnreachableError
 from datacachalog.model import Ago, AsOf, Latest, VersionId
-from datacachalog.run import Run
-from datacachalog.session import Ask, Instant, running, settled, slug
+from datacachalog.sync.run import Run
+from datacachalog.sync.session import Ask, Instant, running, settled, slug
 from tests.memory_storage import MemoryStorage
 
 NOON = datetime(2026, 3, 8, 12, 0, 0, tzinfo=UTC)

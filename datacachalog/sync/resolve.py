@@ -28,7 +28,6 @@ from datacachalog.errors import (
     VersioningNotSupportedError,
 )
 from datacachalog.garbage import collection_paused
-from datacachalog.history import Snapshot
 from datacachalog.model import (
     Ago,
     AsOf,
@@ -40,6 +39,7 @@ from datacachalog.model import (
     VersionId,
 )
 from datacachalog.storage.protocol import Storage
+from datacachalog.sync.history import Snapshot
 
 if TYPE_CHECKING:
     from datacachalog.spec import Dataset

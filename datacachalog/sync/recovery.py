@@ -11,10 +11,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from datacachalog.cache import files
-from datacachalog.cache.disk import Disk
 from datacachalog.cache.files import FileStat
 from datacachalog.cache.state import NOTHING, PlacedFile, PlacedFiles, State, StateFolder
 from datacachalog.checksums import Hashes
+from datacachalog.sync.disk import Disk
 
 
 @dataclass(frozen=True, slots=True)

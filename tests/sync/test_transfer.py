@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from datacachalog import download, events
+from datacachalog import events
 from datacachalog.cache.locks import Lock
 from datacachalog.errors import (
     AccessDeniedError,
@@ -21,6 +21,7 @@ from datacachalog.errors import (
 )
 from datacachalog.model import RemoteObject
 from datacachalog.spec import CacheSettings
+from datacachalog.sync import download
 from tests.memory_storage import MemoryStorage
 from tests.projects import Ear, Project, one, orders
 

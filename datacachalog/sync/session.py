@@ -12,15 +12,15 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from datacachalog import events, units
-from datacachalog.download_queue import DownloadQueue
 from datacachalog.errors import InvalidPinError
 from datacachalog.model import Ago, AsOf, Pin, VersionId
-from datacachalog.pool import Pool
-from datacachalog.resolve import Policy, settle
-from datacachalog.retry import Cancel, retrying
-from datacachalog.run import Run
 from datacachalog.settings import DEFAULT_JOBS, MAX_JOBS, most_requests
 from datacachalog.storage.protocol import Storage
+from datacachalog.sync.download_queue import DownloadQueue
+from datacachalog.sync.pool import Pool
+from datacachalog.sync.resolve import Policy, settle
+from datacachalog.sync.retry import Cancel, retrying
+from datacachalog.sync.run import Run
 
 Instant = str | date | datetime
 

@@ -16,11 +16,11 @@ from datacachalog.errors import (
     ObjectNotFoundError,
     PushRefusedError,
 )
-from datacachalog.line import Line
 from datacachalog.model import Latest, RemoteObject, Resolution
 from datacachalog.outcome import PushReport
 from datacachalog.storage.protocol import Expect
-from datacachalog.transfer import refuse_conflicts
+from datacachalog.sync.dataset import Line
+from datacachalog.sync.transfer import refuse_conflicts
 
 
 def push(line: Line, file: Path, *, force: bool) -> PushReport:

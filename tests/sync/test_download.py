@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 from blake3 import blake3
 
-from datacachalog import download, download_queue, events
+from datacachalog import events
 from datacachalog.cache.store import Store
 from datacachalog.errors import IntegrityError, SourceUnreachableError
 from datacachalog.model import RemoteObject
+from datacachalog.sync import download, download_queue
 from tests.memory_storage import MemoryStorage
 from tests.projects import Ear, Project, one
 

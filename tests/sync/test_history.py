@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datacachalog.history import Entry, Snapshot, list_versions, pick_as_of
 from datacachalog.model import DeleteMarker, RemoteObject
+from datacachalog.sync.history import Entry, Snapshot, list_versions, pick_as_of
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from datacachalog.cache.files import FileStat
 from datacachalog.cache.state import PlacedFile, PlacedFiles
 from datacachalog.model import Latest, RemoteObject, Resolution
-from datacachalog.plan import Conflict, Download, Drop, Hit, Keep, Link, Plan, plan
+from datacachalog.sync.plan import Conflict, Download, Drop, Hit, Keep, Link, Plan, plan
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)

@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from datacachalog.errors import SourceUnreachableError
-from datacachalog.pool import Batch, Pool
-from datacachalog.retry import Cancel, Cancelled
+from datacachalog.sync.pool import Batch, Pool
+from datacachalog.sync.retry import Cancel, Cancelled
 
 LONG = 10.0
 """Seconds that nobody really waits: an upper bound for a test that would hang."""

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from datacachalog.concurrency import ByteBudget, Concurrency
+from datacachalog.sync.concurrency import ByteBudget, Concurrency
 
 LONG = 10.0
 

@@ -15,13 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from datacachalog import events, globs
-from datacachalog.cache.disk import Disk
 from datacachalog.cache.locks import Lock
-from datacachalog.cache.placement import Folder
-from datacachalog.cache.record import Record
 from datacachalog.cache.state import PlacedFiles, State, StateFolder
 from datacachalog.checksums import LOCK, Checksum, Hashes
-from datacachalog.download import no_room
 from datacachalog.errors import (
     DatacachalogError,
     NotFetchedError,
@@ -30,17 +26,21 @@ from datacachalog.errors import (
     OfflineError,
 )
 from datacachalog.garbage import collection_paused
-from datacachalog.history import list_versions
 from datacachalog.locking import Hold, find_local, lost
 from datacachalog.locktext import Held, LockedDataset
 from datacachalog.model import EPOCH, Latest, ObjectVersion, Origin, Pin, RemoteObject, Resolution
 from datacachalog.outcome import DatasetStatus, Freshness, Outcome, judge
-from datacachalog.plan import Hit, Plan, plan
-from datacachalog.resolve import Policy, ask, digest, resolve
-from datacachalog.retry import retrying
-from datacachalog.run import Run
 from datacachalog.storage.protocol import MisreadKeyError, Storage
-from datacachalog.transfer import LOCK_WAIT, Demand, Result, Transfer, demand_nothing
+from datacachalog.sync.disk import Disk
+from datacachalog.sync.download import no_room
+from datacachalog.sync.history import list_versions
+from datacachalog.sync.placement import Folder
+from datacachalog.sync.plan import Hit, Plan, plan
+from datacachalog.sync.recovery import Record
+from datacachalog.sync.resolve import Policy, ask, digest, resolve
+from datacachalog.sync.retry import retrying
+from datacachalog.sync.run import Run
+from datacachalog.sync.transfer import LOCK_WAIT, Demand, Result, Transfer, demand_nothing
 
 if TYPE_CHECKING:
     from datacachalog.spec import Dataset

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from datacachalog.cache.disk import Disk
 from datacachalog.cache.files import FileStat, LinkKind
-from datacachalog.cache.placement import Folder
 from datacachalog.cache.store import Store
 from datacachalog.model import RemoteObject
+from datacachalog.sync.disk import Disk
+from datacachalog.sync.placement import Folder
 from tests.cache.test_store import put
 from tests.projects import Project
 

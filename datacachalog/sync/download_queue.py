@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 
 from datacachalog import events
 from datacachalog.cache.locks import Lock
-from datacachalog.concurrency import ByteBudget, Concurrency
-from datacachalog.download import Buffer, Destination, ObjectDownload, Range, Transport
 from datacachalog.model import RemoteObject
-from datacachalog.pool import Batch
-from datacachalog.retry import Cancel
+from datacachalog.sync.concurrency import ByteBudget, Concurrency
+from datacachalog.sync.download import Buffer, Destination, ObjectDownload, Range, Transport
+from datacachalog.sync.pool import Batch
+from datacachalog.sync.retry import Cancel
 
 BUDGET = 48 << 20
 """Bytes that memory may hold of all downloads under way."""

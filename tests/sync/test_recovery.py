@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from datacachalog.cache.disk import Disk
 from datacachalog.cache.files import LinkKind
-from datacachalog.cache.placement import Folder
-from datacachalog.cache.record import Record
 from datacachalog.cache.state import PlacedFile, PlacedFiles, State, StateFolder
 from datacachalog.cache.store import Store
 from datacachalog.model import RemoteObject
+from datacachalog.sync.disk import Disk
+from datacachalog.sync.placement import Folder
+from datacachalog.sync.recovery import Record
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = datetime(2026, 4, 1, tzinfo=UTC)

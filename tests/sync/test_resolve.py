@@ -27,8 +27,8 @@ from datacachalog.model import (
     Resolution,
     VersionId,
 )
-from datacachalog.resolve import Policy, digest, resolve
 from datacachalog.spec import Dataset
+from datacachalog.sync.resolve import Policy, digest, resolve
 from datacachalog.units import parse_instant
 from tests.memory_storage import MemoryStorage
 from tests.projects import LAKE, one, orders, verbs

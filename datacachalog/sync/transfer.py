@@ -16,20 +16,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from datacachalog.cache.disk import Disk
 from datacachalog.cache.files import FileStat
 from datacachalog.cache.locks import Lock
-from datacachalog.cache.placement import Folder, SourceVanishedError, Staged
 from datacachalog.cache.state import PlacedFile, PlacedFiles
 from datacachalog.checksums import Checksum, Hashes
-from datacachalog.download import Destination
 from datacachalog.errors import LocalFileConflictError, OfflineError
 from datacachalog.garbage import collection_paused
 from datacachalog.model import RemoteObject
-from datacachalog.plan import Download, Link, Plan
-from datacachalog.pool import Batch
-from datacachalog.run import Run
 from datacachalog.storage.protocol import Storage
+from datacachalog.sync.disk import Disk
+from datacachalog.sync.download import Destination
+from datacachalog.sync.placement import Folder, SourceVanishedError, Staged
+from datacachalog.sync.plan import Download, Link, Plan
+from datacachalog.sync.pool import Batch
+from datacachalog.sync.run import Run
 
 LOCK_WAIT = 15 * 60.0
 """Seconds to wait for another run that fetches the same large object; then fetch it too."""

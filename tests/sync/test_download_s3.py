@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from datacachalog import events, retry
+from datacachalog import events
 from datacachalog.catalog import Catalog, load_catalog
 from datacachalog.errors import (
     AccessDeniedError,
@@ -27,6 +27,7 @@ from datacachalog.errors import (
 from datacachalog.relpath import encode
 from datacachalog.spec import Dataset
 from datacachalog.storage.object_store import ObjectStoreStorage
+from datacachalog.sync import retry
 from tests.conftest import TestS3
 from tests.projects import Ear, Project
 from tests.storage.certificates import make_certificates

@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from datacachalog import events, globs
-from datacachalog.cache.disk import Disk
 from datacachalog.cache.files import LinkKind
-from datacachalog.cache.placement import Folder
 from datacachalog.cache.state import NOTHING
 from datacachalog.cache.store import Store
 from datacachalog.errors import DatacachalogError
 from datacachalog.model import Latest, Resolution
-from datacachalog.plan import plan
-from datacachalog.resolve import Policy, resolve
-from datacachalog.retry import retrying
-from datacachalog.run import Run
 from datacachalog.settings import umask
 from datacachalog.storage.protocol import MisreadKeyError, Storage
-from datacachalog.transfer import Transfer
+from datacachalog.sync.disk import Disk
+from datacachalog.sync.placement import Folder
+from datacachalog.sync.plan import plan
+from datacachalog.sync.resolve import Policy, resolve
+from datacachalog.sync.retry import retrying
+from datacachalog.sync.run import Run
+from datacachalog.sync.transfer import Transfer
 
 if TYPE_CHECKING:
     from datacachalog.spec import Dataset

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Self, TypeVar
 
-from datacachalog.retry import Cancel, Cancelled
+from datacachalog.sync.retry import Cancel, Cancelled
 
 T = TypeVar("T")
 

@@ -11,7 +11,14 @@ from datacachalog.errors import (
     SourceUnreachableError,
     ThrottledError,
 )
-from datacachalog.retry import ATTEMPTS, Cancel, Cancelled, delay_before, is_transient, retrying
+from datacachalog.sync.retry import (
+    ATTEMPTS,
+    Cancel,
+    Cancelled,
+    delay_before,
+    is_transient,
+    retrying,
+)
 
 
 class Patience(Cancel):

@@ -9,8 +9,8 @@ import os
 from datacachalog.cache.state import PlacedFile
 from datacachalog.checksums import Hashes
 from datacachalog.errors import NotFetchedError
-from datacachalog.line import Line
 from datacachalog.outcome import BadFile, Verification
+from datacachalog.sync.dataset import Line
 
 
 def verify(line: Line) -> Verification:

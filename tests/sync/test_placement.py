@@ -12,8 +12,8 @@ import pytest
 
 from datacachalog.cache import files
 from datacachalog.cache.files import FileStat, LinkKind
-from datacachalog.cache.placement import MAKERS, Folder, SourceVanishedError
 from datacachalog.errors import CacheError, LocalFileConflictError
+from datacachalog.sync.placement import MAKERS, Folder, SourceVanishedError
 from tests.projects import contents, mode_of
 
 MTIME = 1_700_000_000_000_000_000
