@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datacachalog.catalog import Catalog, get, load_catalog
-    from datacachalog.comparison import Comparison
     from datacachalog.discovery import discover_catalogs
     from datacachalog.errors import (
         AccessDeniedError,
@@ -43,8 +42,9 @@ if TYPE_CHECKING:
         UnsupportedSchemeError,
         VersioningNotSupportedError,
     )
-    from datacachalog.lockfile import LockMode
-    from datacachalog.locking import LockReport
+    from datacachalog.lock.compare import Comparison
+    from datacachalog.lock.lockfile import LockMode
+    from datacachalog.lock.rules import LockReport
     from datacachalog.model import DeleteMarker, ObjectVersion, RemoteObject
     from datacachalog.outcome import DatasetStatus, Freshness, Outcome, PushReport, SyncReport
     from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings

@@ -20,7 +20,6 @@ from datacachalog.cache.eviction import evict
 from datacachalog.cache.files import LinkKind
 from datacachalog.cache.state import StateFolder
 from datacachalog.cache.store import Store
-from datacachalog.comparison import Comparison
 from datacachalog.dataset import claim, landing
 from datacachalog.discovery import find_catalog
 from datacachalog.errors import (
@@ -31,8 +30,10 @@ from datacachalog.errors import (
     PartialFailureError,
 )
 from datacachalog.kept import Loaded
-from datacachalog.lockfile import LockFile, LockMode
-from datacachalog.locking import (
+from datacachalog.lock.compare import Comparison
+from datacachalog.lock.file import Lock, LockedDataset
+from datacachalog.lock.lockfile import LockFile, LockMode
+from datacachalog.lock.rules import (
     Hold,
     LockNews,
     LockReport,
@@ -42,7 +43,7 @@ from datacachalog.locking import (
     refuse_missing,
     write_lock,
 )
-from datacachalog.locktext import Lock, LockedDataset
+from datacachalog.lock.sides import LATEST, LOCK, PLACED, Side, compare_sides, named_lock
 from datacachalog.model import AsOf, ObjectVersion, Pin, VersionId
 from datacachalog.outcome import (
     DatasetStatus,
@@ -54,7 +55,6 @@ from datacachalog.outcome import (
 )
 from datacachalog.presence import Presence, note
 from datacachalog.settings import cache_dir
-from datacachalog.sides import LATEST, LOCK, PLACED, Side, compare_sides, named_lock
 from datacachalog.storage import open_storage, wrap_filesystem
 from datacachalog.storage.protocol import Storage
 from datacachalog.suggest import did_you_mean

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datacachalog.errors import DatacachalogError
-from datacachalog.locking import LockNews
+from datacachalog.lock.rules import LockNews
 from datacachalog.model import RemoteObject
 from datacachalog.sync.plan import Conflict, Plan
 

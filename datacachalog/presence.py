@@ -13,7 +13,7 @@ from typing import NamedTuple
 from datacachalog.cache import files
 from datacachalog.cache.files import FileStat
 from datacachalog.cache.state import StateFolder
-from datacachalog.locktext import Lock
+from datacachalog.lock.file import Lock
 from datacachalog.model import Origin
 from datacachalog.outcome import Outcome
 from datacachalog.sync.disk import Disk

@@ -8,7 +8,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from datacachalog import lockfile
 from datacachalog.cli import exits
 from datacachalog.cli.documents import Document, error_document
 from datacachalog.cli.entries import complete_names
@@ -19,8 +18,9 @@ from datacachalog.cli.streams import Terminal
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import visible
 from datacachalog.cli.words import UsageError
-from datacachalog.comparison import Change, Comparison, FileChange
-from datacachalog.locktext import Lock
+from datacachalog.lock import lockfile
+from datacachalog.lock.compare import Change, Comparison, FileChange
+from datacachalog.lock.file import Lock
 from datacachalog.model import RemoteObject
 from datacachalog.suggest import nearest
 from datacachalog.units import format_size

@@ -18,7 +18,7 @@ from datacachalog.cli.streams import Terminal
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import plural, visible
 from datacachalog.cli.words import UsageError
-from datacachalog.locking import LockReport
+from datacachalog.lock.rules import LockReport
 from datacachalog.model import ObjectVersion
 from datacachalog.units import format_size
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from datacachalog.cli.visible import plural
 from datacachalog.events import DatasetFinished
-from datacachalog.locking import LockNews
+from datacachalog.lock.rules import LockNews
 from datacachalog.outcome import Outcome, SyncReport
 from datacachalog.units import format_duration, format_size
 

@@ -26,8 +26,8 @@ from datacachalog.errors import (
     OfflineError,
 )
 from datacachalog.garbage import collection_paused
-from datacachalog.locking import Hold, find_local, lost
-from datacachalog.locktext import Held, LockedDataset
+from datacachalog.lock.file import Held, LockedDataset
+from datacachalog.lock.rules import Hold, find_local, lost
 from datacachalog.model import EPOCH, Latest, ObjectVersion, Origin, Pin, RemoteObject, Resolution
 from datacachalog.outcome import DatasetStatus, Freshness, Outcome, judge
 from datacachalog.storage.protocol import MisreadKeyError, Storage

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from datacachalog import lockfile
 from datacachalog.catalog import load_catalog
+from datacachalog.lock import lockfile
 from tests.cli.conftest import Dcl, Timeline
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from datacachalog.comparison import Comparison
 from datacachalog.errors import (
     DatacachalogError,
     InvalidPinError,
@@ -18,9 +17,10 @@ from datacachalog.errors import (
     NothingThereYetError,
     ObjectNotFoundError,
 )
-from datacachalog.lockfile import LockFile, read
-from datacachalog.locking import difference
-from datacachalog.locktext import Lock, LockedDataset
+from datacachalog.lock.compare import Comparison
+from datacachalog.lock.file import Lock, LockedDataset
+from datacachalog.lock.lockfile import LockFile, read
+from datacachalog.lock.rules import difference
 from datacachalog.suggest import did_you_mean
 
 LOCK, LATEST, PLACED = "lock", "latest", "placed"

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from datacachalog import locking, locktext
 from datacachalog.catalog import Catalog
-from datacachalog.comparison import Change
 from datacachalog.errors import (
     AccessDeniedError,
     ChecksumMismatchError,
@@ -23,9 +21,12 @@ from datacachalog.errors import (
     SourceUnreachableError,
 )
 from datacachalog.events import Warned
-from datacachalog.lockfile import read
-from datacachalog.locking import LockNews
-from datacachalog.locktext import Held, Lock, LockedDataset
+from datacachalog.lock import file as locktext
+from datacachalog.lock import rules as locking
+from datacachalog.lock.compare import Change
+from datacachalog.lock.file import Held, Lock, LockedDataset
+from datacachalog.lock.lockfile import read
+from datacachalog.lock.rules import LockNews
 from datacachalog.model import EPOCH, AsOf, Latest, Pin, RemoteObject
 from datacachalog.outcome import Freshness
 from datacachalog.spec import Dataset

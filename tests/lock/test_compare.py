@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from datacachalog.comparison import Change, compare
+from datacachalog.lock.compare import Change, compare
 from datacachalog.model import RemoteObject
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

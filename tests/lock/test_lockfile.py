@@ -8,8 +8,8 @@ import pytest
 
 from datacachalog.cache import files
 from datacachalog.errors import CacheError, InvalidValueError, LockError
-from datacachalog.lockfile import LockFile, LockMode
-from datacachalog.locktext import Held, Lock, LockedDataset
+from datacachalog.lock.file import Held, Lock, LockedDataset
+from datacachalog.lock.lockfile import LockFile, LockMode
 
 
 def a_file(folder: Path, mode: LockMode = LockMode.OBEY) -> LockFile:

@@ -16,7 +16,6 @@ from blake3 import blake3
 
 from datacachalog import globs, uri
 from datacachalog.cache.state import PlacedFiles
-from datacachalog.comparison import Comparison, Same, compare
 from datacachalog.errors import (
     DatacachalogError,
     LockError,
@@ -24,8 +23,9 @@ from datacachalog.errors import (
     ObjectNotFoundError,
     StorageError,
 )
-from datacachalog.lockfile import LockFile, LockMode
-from datacachalog.locktext import Held, Lock, LockedDataset
+from datacachalog.lock.compare import Comparison, Same, compare
+from datacachalog.lock.file import Held, Lock, LockedDataset
+from datacachalog.lock.lockfile import LockFile, LockMode
 from datacachalog.model import EPOCH, Origin, Pin, RemoteObject, Resolution
 from datacachalog.sync.resolve import pin_identity
 

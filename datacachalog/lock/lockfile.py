@@ -14,7 +14,7 @@ from datacachalog.cache import files
 from datacachalog.cache.files import FileStat
 from datacachalog.cache.locks import Lock as Guard
 from datacachalog.errors import CacheError, InvalidValueError, LockError
-from datacachalog.locktext import Lock, LockedDataset, parse, render
+from datacachalog.lock.file import Lock, LockedDataset, parse, render
 from datacachalog.suggest import did_you_mean
 
 PATIENCE = 30.0

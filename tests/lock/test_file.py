@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datacachalog import locktext, relpath
+from datacachalog import relpath
 from datacachalog.errors import LockError
-from datacachalog.locktext import Held, Lock, LockedDataset
+from datacachalog.lock import file as locktext
+from datacachalog.lock.file import Held, Lock, LockedDataset
 from datacachalog.model import EPOCH, RemoteObject
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

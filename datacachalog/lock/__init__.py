@@ -1,0 +1,1 @@
+"""`catalog.lock`: its file, what it means to a run, and how two states compare."""
