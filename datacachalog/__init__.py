@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datacachalog.catalog import Catalog, get, load_catalog
-    from datacachalog.discovery import discover_catalogs
     from datacachalog.errors import (
         AccessDeniedError,
         CacheError,
@@ -47,7 +46,8 @@ if TYPE_CHECKING:
     from datacachalog.lock.rules import LockReport
     from datacachalog.model import DeleteMarker, ObjectVersion, RemoteObject
     from datacachalog.outcome import DatasetStatus, Freshness, Outcome, PushReport, SyncReport
-    from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings
+    from datacachalog.spec.discovery import discover_catalogs
+    from datacachalog.spec.models import CacheSettings, Dataset, DataSettings, StorageSettings
     from datacachalog.storage import FilesystemStorage, S3Storage
 
 __version__ = "0.1.0"

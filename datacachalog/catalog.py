@@ -20,8 +20,6 @@ from datacachalog.cache.eviction import evict
 from datacachalog.cache.files import LinkKind
 from datacachalog.cache.state import StateFolder
 from datacachalog.cache.store import Store
-from datacachalog.dataset import claim, landing
-from datacachalog.discovery import find_catalog
 from datacachalog.errors import (
     CatalogError,
     DatacachalogError,
@@ -55,6 +53,8 @@ from datacachalog.outcome import (
 )
 from datacachalog.presence import Presence, note
 from datacachalog.settings import cache_dir
+from datacachalog.spec.dataset import claim, landing
+from datacachalog.spec.discovery import find_catalog
 from datacachalog.storage import open_storage, wrap_filesystem
 from datacachalog.storage.protocol import Storage
 from datacachalog.suggest import did_you_mean
@@ -70,7 +70,7 @@ from datacachalog.sync.verify import verify
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-    from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings
+    from datacachalog.spec.models import CacheSettings, Dataset, DataSettings, StorageSettings
 
 OneOrMany = Path | list[Path]
 T = TypeVar("T")
@@ -678,7 +678,7 @@ def load_catalog(
     Raises `CatalogNotFoundError`, or `InvalidCatalogError` with all problems at once.
     """
     found = find_catalog(path, environ=os.environ)
-    load = import_module("datacachalog.loader").load
+    load = import_module("datacachalog.spec.loader").load
     loaded = load(found, environ=os.environ, filesystems=filesystems)
     return assemble(loaded, cache_dir=cache_dir, lock_mode=lock_mode, filesystems=filesystems)
 
@@ -729,7 +729,7 @@ def get(
 
 def _models() -> Any:
     """Return the models of what users write, which bring pydantic along, when they are needed."""
-    return import_module("datacachalog.spec")
+    return import_module("datacachalog.spec.models")
 
 
 def _by_name(datasets: "Iterable[Dataset]", root: Path) -> "dict[str, Dataset]":

@@ -19,21 +19,21 @@ from datacachalog import __version__, uri
 from datacachalog.cache import files
 from datacachalog.cache.files import LinkKind
 from datacachalog.catalog import Catalog, load_catalog
-from datacachalog.discovery import find_catalog
 from datacachalog.errors import (
     CatalogNotFoundError,
     DatacachalogError,
     DatasetNotFoundError,
     InvalidCatalogError,
 )
-from datacachalog.loader import LoadedCatalog, load
 from datacachalog.settings import cache_dir
-from datacachalog.spec import Dataset, StorageSettings
+from datacachalog.spec.discovery import find_catalog
+from datacachalog.spec.loader import LoadedCatalog, load
+from datacachalog.spec.models import Dataset, StorageSettings
+from datacachalog.spec.units import format_duration, format_size
 from datacachalog.storage.object_store_settings import OBSTORE, chosen_engine, reachable_engine
 from datacachalog.storage.s3 import S3Storage
 from datacachalog.storage.s3.connection import Connection, connect
 from datacachalog.suggest import did_you_mean
-from datacachalog.units import format_duration, format_size
 
 _LITTLE_SPACE = 1_000_000_000
 _MUCH_SKEW = timedelta(minutes=5)  # S3 refuses requests that are 15 minutes off

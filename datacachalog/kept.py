@@ -11,14 +11,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
-from datacachalog.dataset import SECRETS, DatasetRules, check_name
 from datacachalog.errors import InvalidPinError, InvalidValueError, UnsupportedSchemeError
 from datacachalog.model import EPOCH, MICROSECOND, Ago, AsOf, Latest
-from datacachalog.units import parse_pin
+from datacachalog.spec.dataset import SECRETS, DatasetRules, check_name
+from datacachalog.spec.units import parse_pin
 from datacachalog.uri import check_source
 
 if TYPE_CHECKING:
-    from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings
+    from datacachalog.spec.models import CacheSettings, Dataset, DataSettings, StorageSettings
 
 
 class Loaded(Protocol):

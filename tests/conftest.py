@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from datacachalog.spec import StorageSettings
+from datacachalog.spec.models import StorageSettings
 from tests import s3_versions
 from tests.projects import Project
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import datacachalog.sync.download
 from datacachalog.catalog import Catalog
-from datacachalog.spec import CacheSettings, Dataset
+from datacachalog.spec.models import CacheSettings, Dataset
 from tests.projects import Project, contents, orders
 
 CHANGING = (

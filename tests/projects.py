@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from datacachalog.catalog import Catalog
 from datacachalog.events import Event
 from datacachalog.model import RemoteObject
-from datacachalog.spec import Dataset
+from datacachalog.spec.models import Dataset
 from tests.memory_storage import MemoryStorage
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from typing import Any
 import datacachalog.sync.download
 from datacachalog import events
 from datacachalog.catalog import Catalog
-from datacachalog.spec import CacheSettings, Dataset
+from datacachalog.spec.models import CacheSettings, Dataset
 from tests.projects import contents
 
 NAMES = ("a", "b", "c/d", "c/e", "f/g/h", "big")

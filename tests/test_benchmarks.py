@@ -13,7 +13,7 @@ import pytest
 from benchmarks.servers.front import find_nginx, running
 from benchmarks.servers.index import Index, Listed, write_index
 from datacachalog.model import DeleteMarker
-from datacachalog.spec import StorageSettings
+from datacachalog.spec.models import StorageSettings
 from datacachalog.storage.s3 import S3Storage
 
 KEYS = sorted(["top.bin", *(f"part/{i // 10:02d}/{i:03d}.bin" for i in range(45))])

@@ -26,7 +26,7 @@ from datacachalog.errors import (
     UnsupportedSchemeError,
 )
 from datacachalog.outcome import Freshness
-from datacachalog.spec import CacheSettings, Dataset, StorageSettings
+from datacachalog.spec.models import CacheSettings, Dataset, StorageSettings
 from datacachalog.storage.protocol import Storage
 from tests.projects import LAKE, Ear, Project, one, orders
 
@@ -353,7 +353,7 @@ FORKING = """
 import os, sys
 from pathlib import Path
 from datacachalog.catalog import Catalog
-from datacachalog.spec import Dataset
+from datacachalog.spec.models import Dataset
 
 base = Path(sys.argv[1])
 catalog = Catalog([Dataset(name="a", source="in/*.csv")], root=base, cache_dir=base / "cache")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from datacachalog.catalog import Catalog
-from datacachalog.spec import Dataset
+from datacachalog.spec.models import Dataset
 from datacachalog.storage.object_store import ObjectStoreStorage
 from tests.storage.object_server import ObjectServer
 from tests.storage.s3.scripted import Server, scripted

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from datacachalog import relpath
 from datacachalog.errors import LocalFileConflictError
-from datacachalog.spec import CacheSettings
+from datacachalog.spec.models import CacheSettings
 from tests.projects import Project, orders
 
 NAMES = ("a", "a/b", "a/b/c", "b", "c/d", "c/e")

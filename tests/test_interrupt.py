@@ -18,7 +18,7 @@ import sys, threading
 from pathlib import Path
 
 from datacachalog import download, events
-from datacachalog.spec import Dataset
+from datacachalog.spec.models import Dataset
 from tests.memory_storage import MemoryStorage
 from tests.projects import LAKE, Project, orders
 

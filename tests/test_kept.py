@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
 from datacachalog import kept
-from datacachalog.dataset import CATALOG_KEYS, claim, landing
 from datacachalog.errors import DatacachalogError
 from datacachalog.kept import (
     KeptCache,
@@ -21,9 +20,10 @@ from datacachalog.kept import (
     KeptStorage,
     plain_dataset,
 )
-from datacachalog.loader import LoadedCatalog, load
 from datacachalog.snapshot import Reading
-from datacachalog.spec import (
+from datacachalog.spec.dataset import CATALOG_KEYS, claim, landing
+from datacachalog.spec.loader import LoadedCatalog, load
+from datacachalog.spec.models import (
     CacheSettings,
     CatalogSpec,
     Dataset,

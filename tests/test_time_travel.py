@@ -29,7 +29,7 @@ from datacachalog.errors import (
 )
 from datacachalog.events import Warned
 from datacachalog.model import AsOf, Latest, Pin, Resolution
-from datacachalog.spec import Dataset
+from datacachalog.spec.models import Dataset
 from datacachalog.storage.s3 import S3Storage
 from datacachalog.sync.resolve import Policy, resolve
 from tests.conftest import Bucket, TestS3

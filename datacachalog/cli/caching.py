@@ -16,8 +16,8 @@ from datacachalog.cli.visible import plural
 from datacachalog.cli.words import UsageError
 from datacachalog.errors import CatalogNotFoundError
 from datacachalog.settings import cache_dir
-from datacachalog.spec import CacheSettings
-from datacachalog.units import format_size, parse_duration, parse_size
+from datacachalog.spec.models import CacheSettings
+from datacachalog.spec.units import format_size, parse_duration, parse_size
 
 
 def _settings(options: Globals) -> CacheSettings:

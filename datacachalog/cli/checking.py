@@ -23,14 +23,14 @@ from datacachalog.cli.showing import shown_path, shown_source
 from datacachalog.cli.states import changes
 from datacachalog.cli.streams import Terminal
 from datacachalog.cli.visible import plural, visible
-from datacachalog.dataset import landing
 from datacachalog.doctor import Check, Verdict, examine
 from datacachalog.errors import NotFetchedError
-from datacachalog.loader import LoadedCatalog
 from datacachalog.model import Latest
 from datacachalog.outcome import DatasetStatus, Freshness, Verification
-from datacachalog.spec import Dataset
-from datacachalog.units import format_age, format_duration, format_size
+from datacachalog.spec.dataset import landing
+from datacachalog.spec.loader import LoadedCatalog
+from datacachalog.spec.models import Dataset
+from datacachalog.spec.units import format_age, format_duration, format_size
 
 _MANY = 20
 """Bad files shown per dataset, unless `--verbose`."""

@@ -22,8 +22,8 @@ from datacachalog.lock import lockfile
 from datacachalog.lock.compare import Change, Comparison, FileChange
 from datacachalog.lock.file import Lock
 from datacachalog.model import RemoteObject
+from datacachalog.spec.units import format_size
 from datacachalog.suggest import nearest
-from datacachalog.units import format_size
 
 _SIDES_HELP = (
     "`lock`, `latest`, `placed`, a time, a lock file, or `-` for one on standard input;"

@@ -8,13 +8,13 @@ a run needs; what a run leaves behind is in `records`.
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from datacachalog.dataset import landing
 from datacachalog.errors import DatacachalogError, InvalidCatalogError, Problem
 from datacachalog.model import Latest
+from datacachalog.spec.dataset import landing
 
 if TYPE_CHECKING:
-    from datacachalog.loader import LoadedCatalog
-    from datacachalog.spec import Dataset
+    from datacachalog.spec.loader import LoadedCatalog
+    from datacachalog.spec.models import Dataset
 
 Document = dict[str, Any]
 

@@ -14,9 +14,9 @@ from datacachalog import snapshot
 from datacachalog.cli import exits
 from datacachalog.cli.streams import Terminal
 from datacachalog.cli.tables import Cell, Column, render
-from datacachalog.discovery import find_catalog
 from datacachalog.errors import DatacachalogError, DatasetNotFoundError
 from datacachalog.settings import cache_dir
+from datacachalog.spec.discovery import find_catalog
 from datacachalog.suggest import did_you_mean
 
 if TYPE_CHECKING:

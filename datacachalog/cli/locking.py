@@ -20,7 +20,7 @@ from datacachalog.cli.visible import plural, visible
 from datacachalog.cli.words import UsageError
 from datacachalog.lock.rules import LockReport
 from datacachalog.model import ObjectVersion
-from datacachalog.units import format_size
+from datacachalog.spec.units import format_size
 
 
 def lock(

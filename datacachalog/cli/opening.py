@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from datacachalog import uri
 from datacachalog.cli.entries import Entry, choose
-from datacachalog.discovery import find_catalog
 from datacachalog.kept import Loaded, decode, encode
-from datacachalog.loader import LoadedCatalog, load
 from datacachalog.snapshot import Reading, keep
+from datacachalog.spec.discovery import find_catalog
+from datacachalog.spec.loader import LoadedCatalog, load
 
 if TYPE_CHECKING:
-    from datacachalog.spec import Dataset
+    from datacachalog.spec.models import Dataset
 
 
 def read_catalog(reference: str | None) -> LoadedCatalog:

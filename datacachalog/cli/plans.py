@@ -6,8 +6,8 @@ from datacachalog.cli.streams import Terminal
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import visible
 from datacachalog.outcome import Outcome, SyncReport
+from datacachalog.spec.units import format_size
 from datacachalog.sync.plan import Plan
-from datacachalog.units import format_size
 
 _FEW = 20
 """Files shown per dataset, unless `--verbose`."""

@@ -11,7 +11,7 @@ from datacachalog.cli.progress import watch
 from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.visible import plural
 from datacachalog.cli.words import UsageError
-from datacachalog.units import format_duration, format_size
+from datacachalog.spec.units import format_duration, format_size
 
 
 def push(

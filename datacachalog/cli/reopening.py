@@ -8,8 +8,8 @@ from importlib import import_module
 
 from datacachalog import kept, snapshot
 from datacachalog.catalog import Catalog, assemble
-from datacachalog.discovery import find_catalog
 from datacachalog.settings import cache_dir
+from datacachalog.spec.discovery import find_catalog
 
 
 def open_catalog(reference: str | None, *, lock_mode: str = "obey") -> Catalog:

@@ -6,7 +6,7 @@ from datacachalog.cli.visible import plural
 from datacachalog.events import DatasetFinished
 from datacachalog.lock.rules import LockNews
 from datacachalog.outcome import Outcome, SyncReport
-from datacachalog.units import format_duration, format_size
+from datacachalog.spec.units import format_duration, format_size
 
 
 def tell_dataset(done: DatasetFinished | Outcome) -> str:

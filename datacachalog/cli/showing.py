@@ -14,7 +14,7 @@ from datacachalog.cli.options import DEFAULTS, Here, Json, Options
 from datacachalog.cli.streams import Terminal
 from datacachalog.cli.visible import plural
 from datacachalog.errors import InvalidCatalogError
-from datacachalog.schema import schema_text
+from datacachalog.spec.schema import schema_text
 
 
 def validate(*, json: Json = False, options: Options = DEFAULTS, terminal: Here) -> int:

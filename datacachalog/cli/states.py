@@ -8,7 +8,7 @@ from datacachalog.cli.streams import Terminal
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import plural
 from datacachalog.outcome import DatasetStatus, Freshness
-from datacachalog.units import format_age, format_size
+from datacachalog.spec.units import format_age, format_size
 
 _COLUMNS = (
     Column("NAME", least=20),

@@ -17,7 +17,7 @@ from datacachalog.events import (
     Transferred,
     TransferStarted,
 )
-from datacachalog.units import format_size
+from datacachalog.spec.units import format_size
 
 LARGE = 8 * 1024 * 1024
 """Objects of this many bytes get a bar of their own."""

@@ -10,10 +10,10 @@ from datacachalog.cli import exits
 from datacachalog.cli.entries import shown_path
 from datacachalog.cli.opening import read_catalog
 from datacachalog.cli.options import DEFAULTS, Here, Options
-from datacachalog.discovery import find_catalog
-from datacachalog.editing import add_to_file
 from datacachalog.errors import CatalogError
-from datacachalog.template import NEW_CATALOG
+from datacachalog.spec.discovery import find_catalog
+from datacachalog.spec.editor import add_to_file
+from datacachalog.spec.template import NEW_CATALOG
 
 _IGNORED = ("/data/", "/.datacachalog/state/")
 """Anchored: a `src/data` is nobody's cache, and `.datacachalog/catalogs` belongs into git."""

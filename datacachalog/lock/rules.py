@@ -30,7 +30,7 @@ from datacachalog.model import EPOCH, Origin, Pin, RemoteObject, Resolution
 from datacachalog.sync.resolve import pin_identity
 
 if TYPE_CHECKING:
-    from datacachalog.spec import Dataset
+    from datacachalog.spec.models import Dataset
 
 # --- entries ------------------------------------------------------------------------
 

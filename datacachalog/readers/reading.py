@@ -9,7 +9,7 @@ from datacachalog.errors import MissingExtraError, ReaderError
 from datacachalog.readers.formats import Batch, Reader, identify
 from datacachalog.readers.functions import Function, locate
 from datacachalog.readers.libraries import EXTRAS, how_to_install, is_installed, join
-from datacachalog.spec import Dataset
+from datacachalog.spec.models import Dataset
 
 _LONGEST = 400
 

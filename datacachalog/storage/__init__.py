@@ -17,7 +17,7 @@ from datacachalog.storage.s3 import S3Storage
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-    from datacachalog.spec import StorageSettings
+    from datacachalog.spec.models import StorageSettings
 
 __all__ = [
     "SCHEMES",
@@ -51,7 +51,7 @@ def open_storage(uri: str, settings: "StorageSettings") -> Storage:
 
     One storage serves all URIs of its scheme that `settings` reach: keep it.
 
-    >>> from datacachalog.spec import StorageSettings
+    >>> from datacachalog.spec.models import StorageSettings
     >>> open_storage("s3://lake/a.csv", StorageSettings(anon=True)).endpoint
     'aws'
     """
@@ -68,7 +68,7 @@ def open_storage(uri: str, settings: "StorageSettings") -> Storage:
 def wrap_filesystem(filesystem: "AbstractFileSystem", settings: "StorageSettings") -> Storage:
     """Return the storage that reaches what lies in a user's own filesystem.
 
-    >>> from datacachalog.spec import StorageSettings
+    >>> from datacachalog.spec.models import StorageSettings
     >>> from fsspec.implementations.local import LocalFileSystem
     >>> wrap_filesystem(LocalFileSystem(), StorageSettings()).endpoint
     'file'

@@ -43,7 +43,7 @@ from datacachalog.sync.run import Run
 from datacachalog.sync.transfer import LOCK_WAIT, Demand, Result, Transfer, demand_nothing
 
 if TYPE_CHECKING:
-    from datacachalog.spec import Dataset
+    from datacachalog.spec.models import Dataset
 
 T = TypeVar("T")
 

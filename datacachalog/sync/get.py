@@ -27,7 +27,7 @@ from datacachalog.sync.run import Run
 from datacachalog.sync.transfer import Transfer
 
 if TYPE_CHECKING:
-    from datacachalog.spec import Dataset
+    from datacachalog.spec.models import Dataset
 
 
 class Target(NamedTuple):

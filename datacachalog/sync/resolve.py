@@ -42,7 +42,7 @@ from datacachalog.storage.protocol import Storage
 from datacachalog.sync.history import Snapshot
 
 if TYPE_CHECKING:
-    from datacachalog.spec import Dataset
+    from datacachalog.spec.models import Dataset
 
 Clock = Callable[[], datetime]
 """Tells the time: aware, in UTC."""

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from datacachalog import events, units
+from datacachalog import events
 from datacachalog.errors import InvalidPinError
 from datacachalog.model import Ago, AsOf, Pin, VersionId
 from datacachalog.settings import DEFAULT_JOBS, MAX_JOBS, most_requests
+from datacachalog.spec.models import units
 from datacachalog.storage.protocol import Storage
 from datacachalog.sync.download_queue import DownloadQueue
 from datacachalog.sync.pool import Pool

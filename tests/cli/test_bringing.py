@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datacachalog.cli import opening
-from datacachalog.loader import LoadedCatalog, load
+from datacachalog.spec.loader import LoadedCatalog, load
 from tests.cli.conftest import Dcl, Ran
 
 

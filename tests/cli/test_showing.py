@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from datacachalog.schema import catalog_schema
+from datacachalog.spec.schema import catalog_schema
 from tests.cli.conftest import Dcl
 
 

@@ -17,7 +17,7 @@ from datacachalog import readers
 from datacachalog.errors import MissingExtraError, ReaderError
 from datacachalog.readers.formats import COMPRESSIONS, FORMATS, Format, Reader
 from datacachalog.readers.libraries import EXTRAS
-from datacachalog.spec import Dataset
+from datacachalog.spec.models import Dataset
 
 TABULAR = [
     pytest.param(format_, reader, id=f"{format_.name}-{reader.library}")

@@ -23,7 +23,7 @@ from datacachalog.errors import (
     VersioningNotSupportedError,
 )
 from datacachalog.model import DeleteMarker, RemoteObject
-from datacachalog.spec import StorageSettings
+from datacachalog.spec.models import StorageSettings
 from datacachalog.storage import Expect, Storage, open_storage, wrap_filesystem
 from datacachalog.storage.protocol import MisreadKeyError
 from tests.conftest import TestS3

@@ -20,7 +20,7 @@ from datacachalog.errors import (
     OfflineError,
     SourceUnreachableError,
 )
-from datacachalog.spec import CacheSettings
+from datacachalog.spec.models import CacheSettings
 from tests.memory_storage import MemoryStorage
 from tests.projects import LAKE, Ear, Project, contents, current_umask, mode_of, one, orders, verbs
 

@@ -25,7 +25,7 @@ from datacachalog.errors import (
     ThrottledError,
 )
 from datacachalog.relpath import encode
-from datacachalog.spec import Dataset
+from datacachalog.spec.models import Dataset
 from datacachalog.storage.object_store import ObjectStoreStorage
 from datacachalog.sync import retry
 from tests.conftest import TestS3

@@ -14,7 +14,7 @@ from datacachalog.errors import (
     PushRefusedError,
     SourceUnreachableError,
 )
-from datacachalog.spec import CacheSettings, Dataset
+from datacachalog.spec.models import CacheSettings, Dataset
 from tests.memory_storage import MemoryStorage
 from tests.projects import LAKE, Ear, Project, mode_of, one, orders, verbs
 

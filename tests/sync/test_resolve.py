@@ -27,9 +27,9 @@ from datacachalog.model import (
     Resolution,
     VersionId,
 )
-from datacachalog.spec import Dataset
+from datacachalog.spec.models import Dataset
+from datacachalog.spec.units import parse_instant
 from datacachalog.sync.resolve import Policy, digest, resolve
-from datacachalog.units import parse_instant
 from tests.memory_storage import MemoryStorage
 from tests.projects import LAKE, one, orders, verbs
 

@@ -20,7 +20,7 @@ from datacachalog.errors import (
     ThrottledError,
 )
 from datacachalog.model import RemoteObject
-from datacachalog.spec import CacheSettings
+from datacachalog.spec.models import CacheSettings
 from datacachalog.sync import download
 from tests.memory_storage import MemoryStorage
 from tests.projects import Ear, Project, one, orders

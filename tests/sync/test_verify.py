@@ -8,7 +8,7 @@ import pytest
 
 from datacachalog.errors import NotFetchedError
 from datacachalog.outcome import BadFile
-from datacachalog.spec import CacheSettings
+from datacachalog.spec.models import CacheSettings
 from tests.projects import Project, orders
 
 

@@ -21,7 +21,7 @@ from datacachalog.storage.s3.credentials import Credentials
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
 
-    from datacachalog.spec import StorageSettings
+    from datacachalog.spec.models import StorageSettings
 
 DEFAULT_REGION = "us-east-1"
 _AMAZON = re.compile(r"(?:^|\.)amazonaws\.com(?P<china>\.cn)?$")

@@ -27,7 +27,7 @@ from datacachalog.storage.s3.listing import Columns, Entry
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
 
-    from datacachalog.spec import StorageSettings
+    from datacachalog.spec.models import StorageSettings
 
 
 class S3Storage:

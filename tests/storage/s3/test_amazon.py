@@ -13,7 +13,7 @@ import pytest
 
 from datacachalog.errors import SourceUnreachableError, StorageError
 from datacachalog.model import RemoteObject
-from datacachalog.spec import StorageSettings
+from datacachalog.spec.models import StorageSettings
 from datacachalog.storage import Expect
 from datacachalog.storage.s3 import S3Storage
 from tests.storage.certificates import Certificates, make_certificates

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from datacachalog.errors import AccessDeniedError, StorageError
-from datacachalog.spec import StorageSettings
+from datacachalog.spec.models import StorageSettings
 from datacachalog.storage import open_storage
 from datacachalog.storage.s3 import S3Storage
 from datacachalog.storage.s3.connection import Connection, connect

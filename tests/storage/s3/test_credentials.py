@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from datacachalog.errors import StorageError
-from datacachalog.spec import StorageSettings
+from datacachalog.spec.models import StorageSettings
 from datacachalog.storage import Expect
 from datacachalog.storage.s3 import S3Storage
 from datacachalog.storage.s3.connection import connect

@@ -2,7 +2,7 @@
 
 import pytest
 
-from datacachalog.spec import StorageSettings
+from datacachalog.spec.models import StorageSettings
 from datacachalog.storage import S3Storage
 from datacachalog.storage.s3.connection import connect
 from datacachalog.storage.s3.filesystem import s3fs_options

@@ -15,7 +15,7 @@ from datacachalog.errors import (
     ThrottledError,
 )
 from datacachalog.model import RemoteObject
-from datacachalog.spec import StorageSettings
+from datacachalog.spec.models import StorageSettings
 from datacachalog.storage.s3 import S3Storage
 from tests.conftest import TestS3
 from tests.storage.answering import AnsweringServer, Talk, answering

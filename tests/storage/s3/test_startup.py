@@ -5,7 +5,7 @@ import sys
 
 SCRIPT = """
 import sys
-from datacachalog.spec import StorageSettings
+from datacachalog.spec.models import StorageSettings
 from datacachalog.storage import S3Storage
 storage = S3Storage(StorageSettings(endpoint_url="http://127.0.0.1:1"))
 assert storage.endpoint == "http://127.0.0.1:1"

@@ -16,7 +16,7 @@ from datacachalog.errors import (
     SourceUnreachableError,
 )
 from datacachalog.model import RemoteObject
-from datacachalog.spec import StorageSettings
+from datacachalog.spec.models import StorageSettings
 from datacachalog.storage import Advance, Expect, Uploaded
 from datacachalog.storage.s3 import S3Storage, uploading
 from tests.conftest import Bucket, TestS3

@@ -6,7 +6,7 @@ Used by the loader, on values only. `x-*` keys are left alone.
 import re
 from collections.abc import Mapping
 
-from datacachalog.document import Fault, Listing, Place, Table
+from datacachalog.spec.yaml import Fault, Listing, Place, Table
 
 _REFERENCE = re.compile(
     r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^{}]*))?\}|\$\{"

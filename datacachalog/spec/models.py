@@ -26,16 +26,16 @@ from pydantic import (
 )
 
 from datacachalog.checksums import ALGORITHMS, Checksum
-from datacachalog.dataset import (
+from datacachalog.errors import DatacachalogError, InvalidValueError, UnsupportedSchemeError
+from datacachalog.model import Ago, AsOf, Latest
+from datacachalog.spec.dataset import (
     NAME_PATTERN,
     DatasetRules,
     FieldError,
     ItemsError,
     check_name,
 )
-from datacachalog.errors import DatacachalogError, InvalidValueError, UnsupportedSchemeError
-from datacachalog.model import Ago, AsOf, Latest
-from datacachalog.units import format_duration, parse_duration, parse_pin, parse_size
+from datacachalog.spec.units import format_duration, parse_duration, parse_pin, parse_size
 from datacachalog.uri import check_source, scheme_of
 
 _K = TypeVar("_K", str, int)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from datacachalog.errors import InvalidPinError, InvalidValueError
 from datacachalog.model import Ago, AsOf, Latest
-from datacachalog.units import (
+from datacachalog.spec.units import (
     format_age,
     format_duration,
     format_size,

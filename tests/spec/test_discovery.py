@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from datacachalog.discovery import discover, discover_catalogs, find_catalog
 from datacachalog.errors import CatalogError, CatalogNotFoundError
+from datacachalog.spec.discovery import discover, discover_catalogs, find_catalog
 
 
 def touch(path: Path) -> Path:

@@ -13,8 +13,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datacachalog import document
-from datacachalog.dataset import (
+from datacachalog.errors import (
+    CatalogNotFoundError,
+    InvalidCatalogError,
+    InvalidPinError,
+    InvalidValueError,
+    Problem,
+)
+from datacachalog.kept import KeptCache, KeptData, plain_dataset
+from datacachalog.spec.dataset import (
     CATALOG_KEYS,
     FORMAT_VERSION,
     SECRETS,
@@ -23,25 +30,18 @@ from datacachalog.dataset import (
     check_name,
     claim_text,
 )
-from datacachalog.discovery import project_root
-from datacachalog.document import DocumentError, Fault, Place, Table
-from datacachalog.errors import (
-    CatalogNotFoundError,
-    InvalidCatalogError,
-    InvalidPinError,
-    InvalidValueError,
-    Problem,
-)
-from datacachalog.interpolation import interpolate_all
-from datacachalog.kept import KeptCache, KeptData, plain_dataset
+from datacachalog.spec.discovery import project_root
+from datacachalog.spec.interpolation import interpolate_all
+from datacachalog.spec.messages import invalid_value, shown, unknown_key
+from datacachalog.spec.models import yaml as document
+from datacachalog.spec.units import parse_pin
+from datacachalog.spec.yaml import DocumentError, Fault, Place, Table
 from datacachalog.suggest import did_you_mean
-from datacachalog.units import parse_pin
-from datacachalog.wording import invalid_value, shown, unknown_key
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
-    from datacachalog.spec import CacheSettings, Dataset, DataSettings, StorageSettings
+    from datacachalog.spec.models import CacheSettings, Dataset, DataSettings, StorageSettings
 
 _MAIN_ONLY = ("data", "cache")
 
@@ -556,7 +556,7 @@ _TABLES = {
 
 def _models() -> Any:
     """Return the models of what users write, which bring pydantic along, when they are needed."""
-    return import_module("datacachalog.spec")
+    return import_module("datacachalog.spec.models")
 
 
 def _unknown(key: str, model: "type[BaseModel]", where: str) -> tuple[str, str | None]:

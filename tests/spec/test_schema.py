@@ -8,10 +8,8 @@ import jsonschema
 import pytest
 from pydantic import BaseModel
 
-from datacachalog.document import Table, read_yaml
-from datacachalog.loader import load
-from datacachalog.schema import catalog_schema, schema_text
-from datacachalog.spec import (
+from datacachalog.spec.loader import load
+from datacachalog.spec.models import (
     CacheSettings,
     CatalogSpec,
     Dataset,
@@ -19,7 +17,9 @@ from datacachalog.spec import (
     Defaults,
     StorageSettings,
 )
-from datacachalog.template import NEW_CATALOG
+from datacachalog.spec.schema import catalog_schema, schema_text
+from datacachalog.spec.template import NEW_CATALOG
+from datacachalog.spec.yaml import Table, read_yaml
 
 ROOT = Path(__file__).parent.parent
 

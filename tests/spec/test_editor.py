@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datacachalog.document import read_yaml
-from datacachalog.editing import add_dataset, add_to_file
 from datacachalog.errors import (
     CatalogError,
     InvalidCatalogError,
     InvalidValueError,
     UnsupportedSchemeError,
 )
-from datacachalog.template import NEW_CATALOG
+from datacachalog.spec.editor import add_dataset, add_to_file
+from datacachalog.spec.template import NEW_CATALOG
+from datacachalog.spec.yaml import read_yaml
 
 URI = "s3://lake/new/*.csv"
 

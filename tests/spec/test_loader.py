@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from datacachalog.dataset import landing
 from datacachalog.errors import CatalogNotFoundError, InvalidCatalogError, Problem
-from datacachalog.loader import LoadedCatalog, load
 from datacachalog.model import Ago, AsOf, Latest, VersionId
-from datacachalog.spec import (
+from datacachalog.spec.dataset import landing
+from datacachalog.spec.loader import LoadedCatalog, load
+from datacachalog.spec.models import (
     CacheSettings,
     CatalogSpec,
     Dataset,

@@ -14,7 +14,7 @@ from datacachalog.checksums import Checksum
 from datacachalog.errors import DatacachalogError, InvalidValueError
 from datacachalog.globs import is_glob, unescape
 from datacachalog.model import Ago, AsOf, Latest, VersionId
-from datacachalog.units import parse_pin
+from datacachalog.spec.units import parse_pin
 from datacachalog.uri import fixed_folder, resolve_local, scheme_of, split
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"

@@ -6,10 +6,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 from pydantic import ValidationError
 
-from datacachalog.dataset import FieldError, claim, claim_text, landing
 from datacachalog.errors import InvalidValueError
 from datacachalog.model import Ago, AsOf, Latest, VersionId
-from datacachalog.spec import (
+from datacachalog.spec.dataset import FieldError, claim, claim_text, landing
+from datacachalog.spec.models import (
     CacheSettings,
     Dataset,
     DataSettings,

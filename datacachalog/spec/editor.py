@@ -17,10 +17,10 @@ from typing import Any
 
 import yaml
 
-from datacachalog import document
-from datacachalog.dataset import check_name
-from datacachalog.document import DocumentError, Fault, Table
 from datacachalog.errors import CatalogError, InvalidCatalogError, InvalidValueError, Problem
+from datacachalog.spec.dataset import check_name
+from datacachalog.spec.models import yaml as document
+from datacachalog.spec.yaml import DocumentError, Fault, Table
 from datacachalog.uri import check_source
 
 Options = Mapping[str, str | bool]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datacachalog.document import (
+from datacachalog.spec.yaml import (
     MAX_BYTES,
     Document,
     DocumentError,

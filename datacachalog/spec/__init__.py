@@ -1,0 +1,1 @@
+"""What the user wrote: catalog.yaml read, validated, completed and edited."""
