@@ -19,7 +19,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import datacachalog
-from datacachalog.cli.commands import COMMANDS, GLOBAL_OPTIONS
+from datacachalog.cli.command_table import COMMANDS, GLOBAL_OPTIONS
 from datacachalog.readers.formats import FORMATS
 from datacachalog.readers.libraries import EXTRAS
 from tests.conftest import Bucket, TestS3

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from datacachalog.cli import exits
-from datacachalog.cli.commands import GROUPS
-from datacachalog.cli.streams import Terminal
-from datacachalog.cli.words import UsageError, arrange, overview, parse
+from datacachalog.cli.app import UsageError, arrange, overview, parse
+from datacachalog.cli.command_table import GROUPS
+from datacachalog.cli.console import Terminal
 from datacachalog.errors import (
     CatalogError,
     DatacachalogError,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from datacachalog import snapshot
 from datacachalog.cli import exits
-from datacachalog.cli.streams import Terminal
+from datacachalog.cli.console import Terminal
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.errors import DatacachalogError, DatasetNotFoundError
 from datacachalog.settings import cache_dir

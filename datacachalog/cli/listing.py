@@ -30,7 +30,7 @@ def list_datasets(
     code: int
     if status:
         # By name: what a status needs would double the time of a plain list.
-        standing = import_module("datacachalog.cli.standing")
+        standing = import_module("datacachalog.cli.commands.status")
         code = standing.status(
             *names, offline=offline, json=json, options=options, terminal=terminal
         )

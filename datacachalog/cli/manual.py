@@ -7,7 +7,7 @@ one for a command.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from datacachalog.cli.streams import Stream
+from datacachalog.cli.console import Stream
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpEntry, HelpPanel

@@ -1,6 +1,6 @@
 """What `--locked`, `--frozen` and `--no-lock` make of the lock."""
 
-from datacachalog.cli.words import UsageError
+from datacachalog.cli.app import UsageError
 
 
 def lock_mode(*, locked: bool, frozen: bool, no_lock: bool) -> str:

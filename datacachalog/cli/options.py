@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from datacachalog.cli import commands
-from datacachalog.cli.commands import Option
+from datacachalog.cli import command_table as commands
+from datacachalog.cli.command_table import Option
+from datacachalog.cli.console import Terminal
 from datacachalog.cli.entries import complete_names
-from datacachalog.cli.streams import Terminal
 from datacachalog.settings import MAX_JOBS
 
 _GLOBAL = Group("Options of every command", sort_key=9)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from datacachalog.cli.commands import COMMANDS, NO_PROGRESS, QUIET, VERBOSE
+from datacachalog.cli.command_table import COMMANDS, NO_PROGRESS, QUIET, VERBOSE
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _NO_TWINS = frozenset({"DCL_CACHE_DIR"})  # variables that stand for no option

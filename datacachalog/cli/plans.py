@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from datacachalog.cli.streams import Terminal
+from datacachalog.cli.console import Terminal
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import visible
 from datacachalog.outcome import Outcome, SyncReport

@@ -10,8 +10,8 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from datacachalog.cli.console import Stream, Terminal
 from datacachalog.cli.sentences import tell_dataset
-from datacachalog.cli.streams import Stream, Terminal
 from datacachalog.cli.tables import cells_of
 from datacachalog.cli.tally import FINE, PLAIN, Tally
 from datacachalog.cli.visible import plural

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from datacachalog.cli.streams import Terminal
+from datacachalog.cli.console import Terminal
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import plural
 from datacachalog.outcome import DatasetStatus, Freshness

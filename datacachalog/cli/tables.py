@@ -7,7 +7,7 @@ made harmless here, so a caller passes names and keys as they are.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from datacachalog.cli.streams import Stream
+from datacachalog.cli.console import Stream
 from datacachalog.cli.visible import visible
 
 _GAP = "  "

@@ -14,7 +14,7 @@ import pytest
 
 from datacachalog import errors
 from datacachalog.cli import door
-from datacachalog.cli.words import Call
+from datacachalog.cli.app import Call
 from tests.cli.conftest import Dcl
 
 

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datacachalog.cli import bringing, entries, listing, plain, words
-from datacachalog.cli.commands import COMMANDS, WITH_VALUE
-from datacachalog.cli.streams import Terminal
-from datacachalog.cli.words import Call
+from datacachalog.cli import app as words
+from datacachalog.cli import bringing, entries, listing, plain
+from datacachalog.cli.app import Call
+from datacachalog.cli.command_table import COMMANDS, WITH_VALUE
+from datacachalog.cli.console import Terminal
 
 PLAIN = {command.name: command.plain for command in COMMANDS if command.plain is not None}
 SHARED = ["-q", "--quiet", "-v", "--verbose", "--no-progress"]

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from datacachalog.cli.console import Terminal
 from datacachalog.cli.progress import Bars, watch
-from datacachalog.cli.streams import Terminal
 from datacachalog.errors import SourceUnreachableError
 from datacachalog.events import (
     DatasetFinished,

@@ -63,14 +63,14 @@ def test_overviews_load_no_command(project: Path, argv: list[str]) -> None:
     assert {name for name in loaded if name.startswith("datacachalog.")} == {
         "datacachalog.__main__",
         "datacachalog.cli",
-        "datacachalog.cli.commands",
+        "datacachalog.cli.command_table",
         "datacachalog.cli.door",
         "datacachalog.cli.exits",
         "datacachalog.cli.manual",
         "datacachalog.cli.plain",
-        "datacachalog.cli.streams",
+        "datacachalog.cli.console",
         "datacachalog.cli.visible",
-        "datacachalog.cli.words",
+        "datacachalog.cli.app",
         "datacachalog.errors",
         "datacachalog.suggest",
     }

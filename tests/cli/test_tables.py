@@ -2,7 +2,7 @@
 
 import io
 
-from datacachalog.cli.streams import Stream
+from datacachalog.cli.console import Stream
 from datacachalog.cli.tables import Cell, Column, render
 from tests.cli.conftest import Tty
 

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from datacachalog.cli.streams import Stream
+from datacachalog.cli.console import Stream
 from datacachalog.cli.tables import Cell, Column, cut, render
 from datacachalog.cli.visible import visible
 from tests.cli.conftest import Tty

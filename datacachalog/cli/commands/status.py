@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from datacachalog.cli import exits
+from datacachalog.cli.json import status_document
 from datacachalog.cli.modes import lock_mode
 from datacachalog.cli.options import (
     DEFAULTS,
@@ -24,7 +25,6 @@ from datacachalog.cli.options import (
     Refresh,
 )
 from datacachalog.cli.progress import watch
-from datacachalog.cli.records import status_document
 from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.states import show_states
 from datacachalog.outcome import Freshness

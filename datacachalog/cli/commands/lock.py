@@ -9,15 +9,15 @@ from cyclopts.validators import Number
 
 from datacachalog.catalog import Catalog
 from datacachalog.cli import exits
-from datacachalog.cli.comparing import comparison_document, show_failures, show_summaries
+from datacachalog.cli.app import UsageError
+from datacachalog.cli.commands.diff import comparison_document, show_failures, show_summaries
+from datacachalog.cli.console import Terminal
 from datacachalog.cli.documents import Document, error_document, instant
 from datacachalog.cli.options import DEFAULTS, AsOf, Here, Jobs, Json, Name, Names, Options
 from datacachalog.cli.progress import watch
 from datacachalog.cli.reopening import open_catalog
-from datacachalog.cli.streams import Terminal
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import plural, visible
-from datacachalog.cli.words import UsageError
 from datacachalog.lock.rules import LockReport
 from datacachalog.model import ObjectVersion
 from datacachalog.spec.units import format_size

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from datacachalog.cli.demo import SCENES
-from datacachalog.cli.lake import open_lake
+from datacachalog.cli.commands.demo import SCENES
+from datacachalog.cli.demo_server import open_lake
 from datacachalog.errors import MissingExtraError
 
 DCL = [sys.executable, "-m", "datacachalog"]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datacachalog import __version__
 from datacachalog.cli import plain
-from datacachalog.cli.commands import COMMANDS, GLOBAL_OPTIONS, GROUPS, SECTIONS, WITH_VALUE
+from datacachalog.cli.command_table import COMMANDS, GLOBAL_OPTIONS, GROUPS, SECTIONS, WITH_VALUE
+from datacachalog.cli.console import DEFAULT_WIDTH, Terminal
 from datacachalog.cli.manual import Formatter, Manual
-from datacachalog.cli.streams import DEFAULT_WIDTH, Terminal
 from datacachalog.errors import DatacachalogError
 from datacachalog.suggest import nearest
 

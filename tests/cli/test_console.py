@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from datacachalog.cli.streams import Stream, Terminal
+from datacachalog.cli.console import Stream, Terminal
 from datacachalog.errors import Problem
 from tests.cli.conftest import Tty
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from datacachalog.cli.comparing import _code
+from datacachalog.cli.commands.diff import _code
 from tests.cli.conftest import Dcl, Timeline
 
 

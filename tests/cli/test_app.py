@@ -2,8 +2,8 @@
 
 import pytest
 
-from datacachalog.cli.commands import COMMANDS, GLOBAL_OPTIONS, GROUPS, SECTIONS, Command
-from datacachalog.cli.words import UsageError, arrange
+from datacachalog.cli.app import UsageError, arrange
+from datacachalog.cli.command_table import COMMANDS, GLOBAL_OPTIONS, GROUPS, SECTIONS, Command
 from tests.cli.conftest import Dcl
 
 

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from datacachalog.cli import exits
+from datacachalog.cli.app import build_app
 from datacachalog.cli.options import DEFAULTS, Here, Options
-from datacachalog.cli.words import build_app
 
 
 def completion(

@@ -9,15 +9,15 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from datacachalog.cli import exits
+from datacachalog.cli.app import UsageError
+from datacachalog.cli.console import Terminal
 from datacachalog.cli.documents import Document, error_document
 from datacachalog.cli.entries import complete_names
 from datacachalog.cli.options import DEFAULTS, Here, Jobs, Json, Options
 from datacachalog.cli.progress import watch
 from datacachalog.cli.reopening import open_catalog
-from datacachalog.cli.streams import Terminal
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import visible
-from datacachalog.cli.words import UsageError
 from datacachalog.lock import lockfile
 from datacachalog.lock.compare import Change, Comparison, FileChange
 from datacachalog.lock.file import Lock

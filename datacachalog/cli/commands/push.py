@@ -5,12 +5,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from datacachalog.cli import exits
+from datacachalog.cli.app import UsageError
 from datacachalog.cli.documents import instant
 from datacachalog.cli.options import DEFAULTS, Force, Here, Json, Name, Options, SomeNames
 from datacachalog.cli.progress import watch
 from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.visible import plural
-from datacachalog.cli.words import UsageError
 from datacachalog.spec.units import format_duration, format_size
 
 

@@ -23,9 +23,9 @@ from typing import Annotated, NamedTuple
 from cyclopts import Parameter
 
 from datacachalog.cli import exits
-from datacachalog.cli.lake import Lake, open_lake
+from datacachalog.cli.console import DEFAULT_WIDTH, Terminal
+from datacachalog.cli.demo_server import Lake, open_lake
 from datacachalog.cli.options import DEFAULTS, Globals, Here, Options
-from datacachalog.cli.streams import DEFAULT_WIDTH, Terminal
 from datacachalog.errors import DatacachalogError
 
 BUCKET = "acme-lake"

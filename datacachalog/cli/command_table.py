@@ -39,7 +39,7 @@ _MACHINE = "This machine"
 SECTIONS = (_DATA, _TIME, _CATALOG, _CHECKS, _MACHINE)
 """The sections of the root help, in its order."""
 
-_HERE = "datacachalog.cli"
+_HERE = "datacachalog.cli.commands"
 _RUN_FLAGS = (
     *("--dry-run", "--refresh", "--offline", "--json"),
     *("--locked", "--frozen", "--no-lock"),
@@ -48,64 +48,64 @@ _RUN_FLAGS = (
 COMMANDS: tuple[Command, ...] = (
     Command(
         "sync",
-        f"{_HERE}.fetching:sync",
+        f"{_HERE}.sync:sync",
         "Bring datasets up to date on disk",
         _DATA,
-        plain=Plain(f"{_HERE}.bringing:sync_plainly", _RUN_FLAGS),
+        plain=Plain(f"datacachalog.cli.bringing:sync_plainly", _RUN_FLAGS),
     ),
     Command(
         "fetch",
-        f"{_HERE}.fetching:fetch",
+        f"{_HERE}.sync:fetch",
         "Bring datasets up to date, print their paths",
         _DATA,
-        plain=Plain(f"{_HERE}.bringing:fetch_plainly", ("--all", *_RUN_FLAGS)),
+        plain=Plain(f"datacachalog.cli.bringing:fetch_plainly", ("--all", *_RUN_FLAGS)),
     ),
-    Command("path", f"{_HERE}.fetching:path", "Print where a fetched dataset lies", _DATA),
-    Command("get", f"{_HERE}.fetching:get", "Fetch a URI that no catalog names", _DATA),
-    Command("push", f"{_HERE}.pushing:push", "Upload a file as a dataset's new content", _DATA),
+    Command("path", f"{_HERE}.sync:path", "Print where a fetched dataset lies", _DATA),
+    Command("get", f"{_HERE}.sync:get", "Fetch a URI that no catalog names", _DATA),
+    Command("push", f"{_HERE}.push:push", "Upload a file as a dataset's new content", _DATA),
     Command(
         "invalidate",
-        f"{_HERE}.pushing:invalidate",
+        f"{_HERE}.push:invalidate",
         "Drop datasets from the cache, so that they download anew",
         _DATA,
     ),
     Command(
         "invalidate-glob",
-        f"{_HERE}.pushing:invalidate_glob",
+        f"{_HERE}.push:invalidate_glob",
         "Drop some files of a dataset from the cache",
         _DATA,
     ),
-    Command("lock", f"{_HERE}.locking:lock", "Write down exactly which files there are", _TIME),
-    Command("outdated", f"{_HERE}.locking:outdated", "Say what moved since the lock", _TIME),
-    Command("diff", f"{_HERE}.comparing:diff", "Show which files differ between two sides", _TIME),
-    Command("versions", f"{_HERE}.locking:versions", "List what a dataset was, and when", _TIME),
-    Command("init", f"{_HERE}.writing:init", "Write a commented catalog.yaml here", _CATALOG),
-    Command("add", f"{_HERE}.writing:add", "Add a dataset to the catalog", _CATALOG),
-    Command("validate", f"{_HERE}.showing:validate", "Check the catalog, offline", _CATALOG),
+    Command("lock", f"{_HERE}.lock:lock", "Write down exactly which files there are", _TIME),
+    Command("outdated", f"{_HERE}.lock:outdated", "Say what moved since the lock", _TIME),
+    Command("diff", f"{_HERE}.diff:diff", "Show which files differ between two sides", _TIME),
+    Command("versions", f"{_HERE}.lock:versions", "List what a dataset was, and when", _TIME),
+    Command("init", f"{_HERE}.catalog:init", "Write a commented catalog.yaml here", _CATALOG),
+    Command("add", f"{_HERE}.catalog:add", "Add a dataset to the catalog", _CATALOG),
+    Command("validate", f"datacachalog.cli.showing:validate", "Check the catalog, offline", _CATALOG),
     Command(
         "list",
-        f"{_HERE}.listing:list_datasets",
+        f"datacachalog.cli.listing:list_datasets",
         "List the catalog's datasets",
         _CATALOG,
-        plain=Plain(f"{_HERE}.entries:list_plainly"),
+        plain=Plain(f"datacachalog.cli.entries:list_plainly"),
     ),
-    Command("show", f"{_HERE}.checking:show", "Show all about one dataset", _CATALOG),
-    Command("schema", f"{_HERE}.showing:schema", "Print the catalog's JSON schema", _CATALOG),
-    Command("status", f"{_HERE}.standing:status", "Compare what is here with the source", _CHECKS),
-    Command("verify", f"{_HERE}.checking:verify", "Hash the files here once more", _CHECKS),
+    Command("show", f"{_HERE}.check:show", "Show all about one dataset", _CATALOG),
+    Command("schema", f"datacachalog.cli.showing:schema", "Print the catalog's JSON schema", _CATALOG),
+    Command("status", f"{_HERE}.status:status", "Compare what is here with the source", _CHECKS),
+    Command("verify", f"{_HERE}.check:verify", "Hash the files here once more", _CHECKS),
     Command(
-        "doctor", f"{_HERE}.checking:doctor", "Say what is in effect, and what is wrong", _CHECKS
+        "doctor", f"{_HERE}.check:doctor", "Say what is in effect, and what is wrong", _CHECKS
     ),
-    Command("cache dir", f"{_HERE}.caching:directory", "Print the cache folder", _MACHINE),
-    Command("cache stats", f"{_HERE}.caching:stats", "Count what the cache holds", _MACHINE),
-    Command("cache prune", f"{_HERE}.caching:prune", "Remove what was not used lately", _MACHINE),
-    Command("cache clear", f"{_HERE}.caching:clear", "Remove everything from the cache", _MACHINE),
+    Command("cache dir", f"{_HERE}.cache:directory", "Print the cache folder", _MACHINE),
+    Command("cache stats", f"{_HERE}.cache:stats", "Count what the cache holds", _MACHINE),
+    Command("cache prune", f"{_HERE}.cache:prune", "Remove what was not used lately", _MACHINE),
+    Command("cache clear", f"{_HERE}.cache:clear", "Remove everything from the cache", _MACHINE),
     Command(
         "demo", f"{_HERE}.demo:demo", "Walk through it all, on an S3 server of its own", _MACHINE
     ),
     Command(
         "completion",
-        f"{_HERE}.completing:completion",
+        f"datacachalog.cli.completion:completion",
         "Print a shell's completion script",
         _MACHINE,
     ),

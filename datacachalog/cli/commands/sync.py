@@ -7,6 +7,7 @@ from cyclopts import Parameter
 from datacachalog.catalog import get as get_uri
 from datacachalog.cli import bringing, exits
 from datacachalog.cli.bringing import Asked
+from datacachalog.cli.json import as_list, paths_document
 from datacachalog.cli.modes import lock_mode
 from datacachalog.cli.options import (
     DEFAULTS,
@@ -27,7 +28,6 @@ from datacachalog.cli.options import (
     VersionId,
 )
 from datacachalog.cli.progress import watch
-from datacachalog.cli.records import as_list, paths_document
 from datacachalog.cli.reopening import open_catalog
 from datacachalog.uri import check_source
 

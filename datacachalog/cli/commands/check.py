@@ -4,7 +4,9 @@ from datetime import UTC, datetime
 
 from datacachalog.catalog import load_catalog
 from datacachalog.cli import exits
+from datacachalog.cli.console import Terminal
 from datacachalog.cli.documents import dataset_document
+from datacachalog.cli.json import status_document, verification_document
 from datacachalog.cli.opening import pick, read_catalog
 from datacachalog.cli.options import (
     DEFAULTS,
@@ -17,11 +19,9 @@ from datacachalog.cli.options import (
     Options,
 )
 from datacachalog.cli.progress import watch
-from datacachalog.cli.records import status_document, verification_document
 from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.showing import shown_path, shown_source
 from datacachalog.cli.states import changes
-from datacachalog.cli.streams import Terminal
 from datacachalog.cli.visible import plural, visible
 from datacachalog.doctor import Check, Verdict, examine
 from datacachalog.errors import NotFetchedError

@@ -1,0 +1,1 @@
+"""The commands, one file a topic; each is imported when it is run."""
