@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from datacachalog.lock.lockfile import LockMode
     from datacachalog.lock.rules import LockReport
     from datacachalog.model import DeleteMarker, ObjectVersion, RemoteObject
-    from datacachalog.outcome import DatasetStatus, Freshness, Outcome, PushReport, SyncReport
+    from datacachalog.results import DatasetStatus, Freshness, Outcome, PushReport, SyncReport
     from datacachalog.spec.discovery import discover_catalogs
     from datacachalog.spec.models import CacheSettings, Dataset, DataSettings, StorageSettings
     from datacachalog.storage import FilesystemStorage, S3Storage

@@ -43,7 +43,8 @@ from datacachalog.lock.rules import (
 )
 from datacachalog.lock.sides import LATEST, LOCK, PLACED, Side, compare_sides, named_lock
 from datacachalog.model import AsOf, ObjectVersion, Pin, VersionId
-from datacachalog.outcome import (
+from datacachalog.presence import Presence, note
+from datacachalog.results import (
     DatasetStatus,
     Freshness,
     Outcome,
@@ -51,12 +52,11 @@ from datacachalog.outcome import (
     SyncReport,
     Verification,
 )
-from datacachalog.presence import Presence, note
 from datacachalog.settings import cache_dir
 from datacachalog.spec.dataset import claim, landing
 from datacachalog.spec.discovery import find_catalog
 from datacachalog.storage import open_storage, wrap_filesystem
-from datacachalog.storage.protocol import Storage
+from datacachalog.storage.base import Storage
 from datacachalog.suggest import did_you_mean
 from datacachalog.sync.dataset import Line
 from datacachalog.sync.disk import Disk

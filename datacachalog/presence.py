@@ -15,7 +15,7 @@ from datacachalog.cache.files import FileStat
 from datacachalog.cache.state import StateFolder
 from datacachalog.lock.file import Lock
 from datacachalog.model import Origin
-from datacachalog.outcome import Outcome
+from datacachalog.results import Outcome
 from datacachalog.sync.disk import Disk
 
 MOST_FILES = 1_000

@@ -28,7 +28,7 @@ from datacachalog.errors import (
 )
 from datacachalog.model import DeleteMarker, RemoteObject
 from datacachalog.storage import expectation
-from datacachalog.storage.protocol import Advance, Expect, Uploaded
+from datacachalog.storage.base import Advance, Expect, Uploaded
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

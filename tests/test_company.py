@@ -16,7 +16,16 @@ ROOT = Path(__file__).parents[1]
 def test_runs_that_meet_are_all_right(tmp_path: Path, locks: str, link: str) -> None:
     """Together, or one overtaking the other while the source changes; with and without locks."""
     seed = random.randrange(1 << 30)
-    command = [sys.executable, "-m", "tests.racing", str(tmp_path), locks, link, "3", str(seed)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.concurrency_harness",
+        str(tmp_path),
+        locks,
+        link,
+        "3",
+        str(seed),
+    ]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=300
     )

@@ -28,7 +28,7 @@ def test_what_a_kill_left_is_repaired_by_the_next_sync(tmp_path: Path, kind: str
     Every fifth n is tried, from a start that differs from run to run.
     """
     start = random.randint(1, 5)
-    command = [sys.executable, "-m", "tests.killing", str(tmp_path), kind, str(start), "5"]
+    command = [sys.executable, "-m", "tests.crash_harness", str(tmp_path), kind, str(start), "5"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     found = json.loads(done.stdout or "{}")
 

@@ -81,7 +81,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("versions", f"{_HERE}.lock:versions", "List what a dataset was, and when", _TIME),
     Command("init", f"{_HERE}.catalog:init", "Write a commented catalog.yaml here", _CATALOG),
     Command("add", f"{_HERE}.catalog:add", "Add a dataset to the catalog", _CATALOG),
-    Command("validate", f"datacachalog.cli.showing:validate", "Check the catalog, offline", _CATALOG),
+    Command(
+        "validate", f"datacachalog.cli.showing:validate", "Check the catalog, offline", _CATALOG
+    ),
     Command(
         "list",
         f"datacachalog.cli.listing:list_datasets",
@@ -90,12 +92,12 @@ COMMANDS: tuple[Command, ...] = (
         plain=Plain(f"datacachalog.cli.entries:list_plainly"),
     ),
     Command("show", f"{_HERE}.check:show", "Show all about one dataset", _CATALOG),
-    Command("schema", f"datacachalog.cli.showing:schema", "Print the catalog's JSON schema", _CATALOG),
+    Command(
+        "schema", f"datacachalog.cli.showing:schema", "Print the catalog's JSON schema", _CATALOG
+    ),
     Command("status", f"{_HERE}.status:status", "Compare what is here with the source", _CHECKS),
     Command("verify", f"{_HERE}.check:verify", "Hash the files here once more", _CHECKS),
-    Command(
-        "doctor", f"{_HERE}.check:doctor", "Say what is in effect, and what is wrong", _CHECKS
-    ),
+    Command("doctor", f"{_HERE}.check:doctor", "Say what is in effect, and what is wrong", _CHECKS),
     Command("cache dir", f"{_HERE}.cache:directory", "Print the cache folder", _MACHINE),
     Command("cache stats", f"{_HERE}.cache:stats", "Count what the cache holds", _MACHINE),
     Command("cache prune", f"{_HERE}.cache:prune", "Remove what was not used lately", _MACHINE),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from datacachalog.cli.documents import Document, error_document, instant
-from datacachalog.outcome import DatasetStatus, Outcome, SyncReport, Verification
+from datacachalog.results import DatasetStatus, Outcome, SyncReport, Verification
 from datacachalog.sync.plan import Plan
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datacachalog.cli.console import Terminal
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import visible
-from datacachalog.outcome import Outcome, SyncReport
+from datacachalog.results import Outcome, SyncReport
 from datacachalog.spec.units import format_size
 from datacachalog.sync.plan import Plan
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datacachalog.cli.visible import plural
 from datacachalog.events import DatasetFinished
 from datacachalog.lock.rules import LockNews
-from datacachalog.outcome import Outcome, SyncReport
+from datacachalog.results import Outcome, SyncReport
 from datacachalog.spec.units import format_duration, format_size
 
 

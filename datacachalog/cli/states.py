@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from datacachalog.cli.console import Terminal
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import plural
-from datacachalog.outcome import DatasetStatus, Freshness
+from datacachalog.results import DatasetStatus, Freshness
 from datacachalog.spec.units import format_age, format_size
 
 _COLUMNS = (

@@ -27,7 +27,7 @@ from typing import Any
 
 from datacachalog import relpath
 from datacachalog.errors import LockError
-from datacachalog.garbage import collection_paused
+from datacachalog.gc_pause import collection_paused
 from datacachalog.model import EPOCH, RemoteObject
 
 FORMAT = (1, 0)

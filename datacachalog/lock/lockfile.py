@@ -11,8 +11,8 @@ from enum import Enum
 from pathlib import Path
 
 from datacachalog.cache import files
+from datacachalog.cache.file_lock import Lock as Guard
 from datacachalog.cache.files import FileStat
-from datacachalog.cache.locks import Lock as Guard
 from datacachalog.errors import CacheError, InvalidValueError, LockError
 from datacachalog.lock.file import Lock, LockedDataset, parse, render
 from datacachalog.suggest import did_you_mean

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from datacachalog.errors import UnsupportedSchemeError
+from datacachalog.storage.base import Advance, Expect, Storage, Uploaded
 from datacachalog.storage.filesystem import FilesystemStorage
 from datacachalog.storage.local import LocalStorage
 from datacachalog.storage.object_store import ObjectStoreStorage
 from datacachalog.storage.object_store_settings import OBSTORE, chosen_engine
-from datacachalog.storage.protocol import Advance, Expect, Storage, Uploaded
 from datacachalog.storage.s3 import S3Storage
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ One wording for all storages: the user sees both sides of a conflict.
 
 from datacachalog.errors import PushConflictError
 from datacachalog.model import RemoteObject
-from datacachalog.storage.protocol import Expect
+from datacachalog.storage.base import Expect
 
 
 def is_met(expect: RemoteObject | Expect, found: RemoteObject | None) -> bool:

@@ -28,8 +28,8 @@ from datacachalog.errors import (
 )
 from datacachalog.model import EPOCH, DeleteMarker, RemoteObject
 from datacachalog.storage import expectation
+from datacachalog.storage.base import Advance, Expect, Uploaded
 from datacachalog.storage.identity import STRONG, identity_of, in_utc, modified_of
-from datacachalog.storage.protocol import Advance, Expect, Uploaded
 from datacachalog.storage.stall import StallGuard
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from datacachalog.errors import (
 )
 from datacachalog.model import EPOCH, RemoteObject
 from datacachalog.storage import expectation
+from datacachalog.storage.base import Advance, Expect, Uploaded
 from datacachalog.storage.filesystem import PIECE, FilesystemStorage
-from datacachalog.storage.protocol import Advance, Expect, Uploaded
 
 if TYPE_CHECKING:
     from fsspec.implementations.local import LocalFileSystem

@@ -23,6 +23,7 @@ from datacachalog.errors import (
 )
 from datacachalog.model import EPOCH, DeleteMarker, RemoteObject
 from datacachalog.storage import stall
+from datacachalog.storage.base import Advance, Expect, MisreadKeyError, Uploaded
 from datacachalog.storage.object_store_listing import PAGE, DoubtError, is_plain, list_glob
 from datacachalog.storage.object_store_settings import (
     OBSTORE,
@@ -31,7 +32,6 @@ from datacachalog.storage.object_store_settings import (
     Stores,
     reachable_engine,
 )
-from datacachalog.storage.protocol import Advance, Expect, MisreadKeyError, Uploaded
 from datacachalog.storage.s3.headers import quoted, unquoted
 from datacachalog.storage.s3.storage import split_uri
 from datacachalog.storage.stall import StallGuard

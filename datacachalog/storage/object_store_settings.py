@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from datacachalog.errors import AccessDeniedError, InvalidValueError, StorageError
-from datacachalog.storage.protocol import Storage
+from datacachalog.storage.base import Storage
 from datacachalog.storage.s3.connection import Connection
 from datacachalog.storage.s3.credentials import Credentials
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from datacachalog import events, globs
-from datacachalog.cache.locks import Lock
+from datacachalog.cache.file_lock import Lock
 from datacachalog.cache.state import PlacedFiles, State, StateFolder
 from datacachalog.checksums import LOCK, Checksum, Hashes
 from datacachalog.errors import (
@@ -25,12 +25,12 @@ from datacachalog.errors import (
     ObjectNotFoundError,
     OfflineError,
 )
-from datacachalog.garbage import collection_paused
+from datacachalog.gc_pause import collection_paused
 from datacachalog.lock.file import Held, LockedDataset
 from datacachalog.lock.rules import Hold, find_local, lost
 from datacachalog.model import EPOCH, Latest, ObjectVersion, Origin, Pin, RemoteObject, Resolution
-from datacachalog.outcome import DatasetStatus, Freshness, Outcome, judge
-from datacachalog.storage.protocol import MisreadKeyError, Storage
+from datacachalog.results import DatasetStatus, Freshness, Outcome, judge
+from datacachalog.storage.base import MisreadKeyError, Storage
 from datacachalog.sync.disk import Disk
 from datacachalog.sync.download import no_room
 from datacachalog.sync.history import list_versions

@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 from datacachalog import events
 from datacachalog.cache import files
-from datacachalog.cache.locks import Lock
+from datacachalog.cache.file_lock import Lock
 from datacachalog.cache.store import Store
 from datacachalog.checksums import Checksum, Hashes
 from datacachalog.errors import CacheError, DatacachalogError, IntegrityError, ThrottledError
 from datacachalog.model import RemoteObject
-from datacachalog.storage.protocol import Storage
+from datacachalog.storage.base import Storage
 from datacachalog.sync.concurrency import ByteBudget, Concurrency
 from datacachalog.sync.pool import Batch
 from datacachalog.sync.retry import Cancel, retrying

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from datacachalog import events
-from datacachalog.cache.locks import Lock
+from datacachalog.cache.file_lock import Lock
 from datacachalog.model import RemoteObject
 from datacachalog.sync.concurrency import ByteBudget, Concurrency
 from datacachalog.sync.download import Buffer, Destination, ObjectDownload, Range, Transport

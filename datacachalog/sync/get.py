@@ -17,7 +17,7 @@ from datacachalog.cache.store import Store
 from datacachalog.errors import DatacachalogError
 from datacachalog.model import Latest, Resolution
 from datacachalog.settings import umask
-from datacachalog.storage.protocol import MisreadKeyError, Storage
+from datacachalog.storage.base import MisreadKeyError, Storage
 from datacachalog.sync.disk import Disk
 from datacachalog.sync.placement import Folder
 from datacachalog.sync.plan import plan

@@ -17,8 +17,8 @@ from datacachalog.errors import (
     PushRefusedError,
 )
 from datacachalog.model import Latest, RemoteObject, Resolution
-from datacachalog.outcome import PushReport
-from datacachalog.storage.protocol import Expect
+from datacachalog.results import PushReport
+from datacachalog.storage.base import Expect
 from datacachalog.sync.dataset import Line
 from datacachalog.sync.transfer import refuse_conflicts
 

@@ -27,7 +27,7 @@ from datacachalog.errors import (
     StorageError,
     VersioningNotSupportedError,
 )
-from datacachalog.garbage import collection_paused
+from datacachalog.gc_pause import collection_paused
 from datacachalog.model import (
     Ago,
     AsOf,
@@ -38,7 +38,7 @@ from datacachalog.model import (
     Resolution,
     VersionId,
 )
-from datacachalog.storage.protocol import Storage
+from datacachalog.storage.base import Storage
 from datacachalog.sync.history import Snapshot
 
 if TYPE_CHECKING:

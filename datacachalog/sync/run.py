@@ -9,7 +9,7 @@ from datetime import datetime
 
 from datacachalog import events
 from datacachalog.cache import files
-from datacachalog.storage.protocol import Storage
+from datacachalog.storage.base import Storage
 from datacachalog.sync.download_queue import DownloadQueue
 from datacachalog.sync.pool import Pool
 from datacachalog.sync.retry import Cancel

@@ -16,7 +16,7 @@ from datacachalog.errors import InvalidPinError
 from datacachalog.model import Ago, AsOf, Pin, VersionId
 from datacachalog.settings import DEFAULT_JOBS, MAX_JOBS, most_requests
 from datacachalog.spec.models import units
-from datacachalog.storage.protocol import Storage
+from datacachalog.storage.base import Storage
 from datacachalog.sync.download_queue import DownloadQueue
 from datacachalog.sync.pool import Pool
 from datacachalog.sync.resolve import Policy, settle

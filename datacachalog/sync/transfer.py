@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Protocol
 
+from datacachalog.cache.file_lock import Lock
 from datacachalog.cache.files import FileStat
-from datacachalog.cache.locks import Lock
 from datacachalog.cache.state import PlacedFile, PlacedFiles
 from datacachalog.checksums import Checksum, Hashes
 from datacachalog.errors import LocalFileConflictError, OfflineError
-from datacachalog.garbage import collection_paused
+from datacachalog.gc_pause import collection_paused
 from datacachalog.model import RemoteObject
-from datacachalog.storage.protocol import Storage
+from datacachalog.storage.base import Storage
 from datacachalog.sync.disk import Disk
 from datacachalog.sync.download import Destination
 from datacachalog.sync.placement import Folder, SourceVanishedError, Staged

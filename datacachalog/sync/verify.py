@@ -9,7 +9,7 @@ import os
 from datacachalog.cache.state import PlacedFile
 from datacachalog.checksums import Hashes
 from datacachalog.errors import NotFetchedError
-from datacachalog.outcome import BadFile, Verification
+from datacachalog.results import BadFile, Verification
 from datacachalog.sync.dataset import Line
 
 

@@ -28,7 +28,7 @@ from datacachalog.lock.file import Held, Lock, LockedDataset
 from datacachalog.lock.lockfile import read
 from datacachalog.lock.rules import LockNews
 from datacachalog.model import EPOCH, AsOf, Latest, Pin, RemoteObject
-from datacachalog.outcome import Freshness
+from datacachalog.results import Freshness
 from datacachalog.spec.models import Dataset
 from tests.memory_storage import MemoryStorage
 from tests.projects import LAKE, Ear, Project, one, orders, verbs

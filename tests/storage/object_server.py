@@ -19,7 +19,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from datacachalog import globs, relpath
 from datacachalog.errors import ObjectNotFoundError
 from datacachalog.model import DeleteMarker, RemoteObject
-from datacachalog.storage.protocol import Advance, Expect, Uploaded
+from datacachalog.storage.base import Advance, Expect, Uploaded
 from datacachalog.storage.s3.connection import Connection
 from datacachalog.storage.s3.credentials import Credentials
 from tests.storage.s3.scripted import DATE, Reply, Request, error

@@ -25,7 +25,7 @@ from datacachalog.errors import (
 from datacachalog.model import DeleteMarker, RemoteObject
 from datacachalog.spec.models import StorageSettings
 from datacachalog.storage import Expect, Storage, open_storage, wrap_filesystem
-from datacachalog.storage.protocol import MisreadKeyError
+from datacachalog.storage.base import MisreadKeyError
 from tests.conftest import TestS3
 from tests.memory_storage import MemoryStorage
 

@@ -25,9 +25,9 @@ from datacachalog.errors import (
     ThrottledError,
 )
 from datacachalog.model import RemoteObject
+from datacachalog.storage.base import Expect, MisreadKeyError
 from datacachalog.storage.object_store import SMALL, ObjectStoreStorage
 from datacachalog.storage.object_store_settings import chosen_engine, reachable_engine
-from datacachalog.storage.protocol import Expect, MisreadKeyError
 from datacachalog.storage.s3.credentials import Credentials
 from tests.storage.answering import Talk, answering
 from tests.storage.certificates import make_certificates

@@ -7,7 +7,7 @@ import pytest
 
 from datacachalog import catalog
 from datacachalog.errors import LocalFileConflictError, ObjectNotFoundError
-from datacachalog.storage.protocol import MisreadKeyError
+from datacachalog.storage.base import MisreadKeyError
 from tests.projects import LAKE, Project, contents, current_umask, mode_of
 
 

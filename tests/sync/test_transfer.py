@@ -11,7 +11,7 @@ import pytest
 from blake3 import blake3
 
 from datacachalog import events
-from datacachalog.cache.locks import Lock
+from datacachalog.cache.file_lock import Lock
 from datacachalog.errors import (
     AccessDeniedError,
     CacheError,

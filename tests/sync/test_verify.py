@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datacachalog.errors import NotFetchedError
-from datacachalog.outcome import BadFile
+from datacachalog.results import BadFile
 from datacachalog.spec.models import CacheSettings
 from tests.projects import Project, orders
 

@@ -26,7 +26,7 @@ from datacachalog.cli.visible import plural, visible
 from datacachalog.doctor import Check, Verdict, examine
 from datacachalog.errors import NotFetchedError
 from datacachalog.model import Latest
-from datacachalog.outcome import DatasetStatus, Freshness, Verification
+from datacachalog.results import DatasetStatus, Freshness, Verification
 from datacachalog.spec.dataset import landing
 from datacachalog.spec.loader import LoadedCatalog
 from datacachalog.spec.models import Dataset

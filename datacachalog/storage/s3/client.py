@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from datacachalog.errors import StorageError
-from datacachalog.storage.s3 import credentials, faults
+from datacachalog.storage.s3 import credentials
+from datacachalog.storage.s3 import errors as faults
 from datacachalog.storage.s3.connection import DEFAULT_REGION, Connection
 from datacachalog.storage.s3.credentials import Credentials
 from datacachalog.storage.s3.headers import read_date

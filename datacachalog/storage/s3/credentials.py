@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from datacachalog.errors import AccessDeniedError
-from datacachalog.storage.s3 import faults
+from datacachalog.storage.s3 import errors as faults
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem

@@ -16,7 +16,8 @@ from datacachalog.errors import (
     StorageError,
 )
 from datacachalog.model import RemoteObject
-from datacachalog.storage.s3 import faults, listing
+from datacachalog.storage.s3 import errors as faults
+from datacachalog.storage.s3 import listing
 from datacachalog.storage.s3.client import Answer, Client
 from datacachalog.storage.s3.headers import quoted, read_date, unquoted
 from datacachalog.storage.s3.http_session import guarded

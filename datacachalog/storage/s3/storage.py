@@ -16,8 +16,9 @@ from datacachalog import globs, relpath
 from datacachalog.errors import VersioningNotSupportedError
 from datacachalog.model import DeleteMarker, RemoteObject, objects_of
 from datacachalog.storage import stall
-from datacachalog.storage.protocol import Advance, Expect, Uploaded
-from datacachalog.storage.s3 import listing, objects, uploading
+from datacachalog.storage.base import Advance, Expect, Uploaded
+from datacachalog.storage.s3 import listing, objects
+from datacachalog.storage.s3 import upload as uploading
 from datacachalog.storage.s3.client import Client
 from datacachalog.storage.s3.connection import Connection, connect, connection_of
 from datacachalog.storage.s3.credentials import Credentials

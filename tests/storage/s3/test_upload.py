@@ -18,7 +18,8 @@ from datacachalog.errors import (
 from datacachalog.model import RemoteObject
 from datacachalog.spec.models import StorageSettings
 from datacachalog.storage import Advance, Expect, Uploaded
-from datacachalog.storage.s3 import S3Storage, uploading
+from datacachalog.storage.s3 import S3Storage
+from datacachalog.storage.s3 import upload as uploading
 from tests.conftest import Bucket, TestS3
 from tests.storage.answering import LONG, Talk, answering
 from tests.storage.s3.scripted import DATE, Reply, Request, Server, error, scripted

@@ -1,4 +1,4 @@
-"""Lets runs of several processes meet on one project and one cache: `python -m tests.racing`.
+"""Lets runs of several processes meet on one project and one cache: `python -m tests.concurrency_harness`.
 
 Prints one JSON document: what was wrong, round by round.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from datacachalog.cache.locks import POLL, Lock
+from datacachalog.cache.file_lock import POLL, Lock
 from datacachalog.sync.retry import Cancel, Cancelled
 
 

@@ -26,7 +26,7 @@ from datacachalog.errors import (
 )
 from datacachalog.model import RemoteObject
 from datacachalog.storage import expectation
-from datacachalog.storage.protocol import Advance, Expect, Uploaded
+from datacachalog.storage.base import Advance, Expect, Uploaded
 from datacachalog.storage.s3 import listing
 from datacachalog.storage.s3.client import Answer, Client
 from datacachalog.storage.s3.headers import quoted, unquoted

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from datacachalog.garbage import collection_paused
+from datacachalog.gc_pause import collection_paused
 
 
 @pytest.fixture(autouse=True)
