@@ -29,12 +29,12 @@ from datacachalog.errors import (
 )
 from datacachalog.kept import Loaded
 from datacachalog.lock.compare import Comparison
-from datacachalog.lock.file import Lock, LockedDataset
+from datacachalog.lock.file import CatalogLock, LockedDataset
 from datacachalog.lock.lockfile import LockFile, LockMode
 from datacachalog.lock.rules import (
-    Hold,
     LockNews,
     LockReport,
+    LockView,
     disagreements,
     must_resolve,
     refuse_disagreement,
@@ -58,13 +58,13 @@ from datacachalog.spec.discovery import find_catalog
 from datacachalog.storage import open_storage, wrap_filesystem
 from datacachalog.storage.base import Storage
 from datacachalog.suggest import did_you_mean
-from datacachalog.sync.dataset import Line
+from datacachalog.sync.dataset import DatasetSync
 from datacachalog.sync.disk import Disk
 from datacachalog.sync.get import Target, retrieve
 from datacachalog.sync.placement import Folder
 from datacachalog.sync.push import push
-from datacachalog.sync.run import Run
-from datacachalog.sync.session import Ask, Instant, running, settled, slug
+from datacachalog.sync.run import RunContext
+from datacachalog.sync.session import Instant, SyncOptions, running, settled, slug
 from datacachalog.sync.verify import verify
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ class Catalog:
             LockMode.of(lock_mode),
             guards=self._states.root,
         )
-        self._agreed: Lock | None = None
-        self._holds: dict[str, Hold] = {}
+        self._agreed: CatalogLock | None = None
+        self._holds: dict[str, LockView] = {}
         self._present: dict[str, Presence | None] = {}
         self._roots: dict[str, str] = {}
 
@@ -182,7 +182,7 @@ class Catalog:
         the one in place. `refresh` asks the source even where the answer is known;
         `offline` never asks. `jobs` bounds transfers at once. `report` gets events.
         """
-        ask = Ask(as_of, version_id, refresh, offline, jobs, report)
+        ask = SyncOptions(as_of, version_id, refresh, offline, jobs, report)
         lock = self._heed(ask, [name])
         known = self._present.get(name)
         if known is not None and ask.is_plain and known.holds(lock, self._states):
@@ -213,17 +213,17 @@ class Catalog:
 
         Raises `PartialFailureError` once the others are done, if some dataset failed.
         """
-        ask = Ask(as_of, None, refresh, offline, jobs, report)
+        ask = SyncOptions(as_of, None, refresh, offline, jobs, report)
         paths: dict[str, OneOrMany] = {}
 
-        def fetch_one(line: Line) -> Outcome:
+        def fetch_one(line: DatasetSync) -> Outcome:
             outcome, resolution = line.sync()
             paths[line.dataset.name] = line.paths(resolution)
             return outcome
 
         chosen = self._chosen(names)
         lock = self._heed(ask, chosen)
-        lines: list[Line] = []
+        lines: list[DatasetSync] = []
         outcomes = self._each(chosen, ask, fetch_one, _failed, lock=lock, lines=lines)
         self._learn(lock, lines)
         self._keep_small(outcomes)
@@ -249,10 +249,10 @@ class Catalog:
         changes nothing.
         """
         began = time.monotonic()
-        ask = Ask(as_of, version_id, refresh, offline, jobs, report)
+        ask = SyncOptions(as_of, version_id, refresh, offline, jobs, report)
         chosen = self._chosen(names)
         lock = self._heed(ask, chosen)
-        lines: list[Line] = []
+        lines: list[DatasetSync] = []
         outcomes = self._each(
             chosen,
             ask,
@@ -273,8 +273,8 @@ class Catalog:
 
         Raises `NotFetchedError` if there was none.
         """
-        with running(Ask()) as run:
-            return self._line(name, Ask(), run).placed_paths()
+        with running(SyncOptions()) as run:
+            return self._line(name, SyncOptions(), run).placed_paths()
 
     def load(self, name: str, **read_args: Any) -> Any:
         """Fetch the dataset and read it: by its `reader`, else by `format` or file suffix.
@@ -304,10 +304,10 @@ class Catalog:
         report: events.Report = events.ignore,
     ) -> list[DatasetStatus]:
         """Say how each named dataset (default: all) stands; changes nothing."""
-        ask = Ask(as_of, None, refresh, offline, jobs, report)
+        ask = SyncOptions(as_of, None, refresh, offline, jobs, report)
         chosen = self._chosen(names)
         lock = self._heed(ask, chosen)
-        return self._each(chosen, ask, Line.status, _unknown_status, lock=lock)
+        return self._each(chosen, ask, DatasetSync.status, _unknown_status, lock=lock)
 
     def is_stale(self, name: str) -> bool:
         """Tell whether a sync of the dataset would change anything; errors are raised."""
@@ -324,7 +324,7 @@ class Catalog:
         Files in place are left alone; a stored object with the wrong bytes is removed from
         the cache, so that it cannot be linked again.
         """
-        ask = Ask(jobs=jobs, report=report)
+        ask = SyncOptions(jobs=jobs, report=report)
         chosen = self._chosen(names)
         return self._each(chosen, ask, verify, lambda name, exc: Verification(name, error=exc))
 
@@ -341,9 +341,9 @@ class Catalog:
         At most `limit` versions of each key, delete markers included. `key` is a relpath
         or a pattern over them. Raises `VersioningNotSupportedError` where there is none.
         """
-        asked = Ask(as_of).pin
-        with running(Ask()) as run:
-            line = self._line(name, Ask(), run)
+        asked = SyncOptions(as_of).pin
+        with running(SyncOptions()) as run:
+            line = self._line(name, SyncOptions(), run)
             pin = settled(asked, line.storage, run) if asked is not None else None
             at = pin.at if isinstance(pin, AsOf) else None
             return line.versions(limit=limit, key=key, at=at)
@@ -363,9 +363,9 @@ class Catalog:
         named. Downloads nothing; hashes are filled in by the next sync.
         """
         chosen = {name: self._dataset(name) for name in names or self.datasets}
-        before = self.lock_file.load() or Lock()
+        before = self.lock_file.load() or CatalogLock()
         todo = must_resolve(chosen, before, upgrade, self.root)
-        fresh = self._resolved(todo, Ask(jobs=jobs, report=report))
+        fresh = self._resolved(todo, SyncOptions(jobs=jobs, report=report))
         return write_lock(self.lock_file, self.datasets, fresh.entries, fresh.errors)
 
     def check_lock(self, *names: str) -> list[str]:
@@ -393,13 +393,13 @@ class Catalog:
         """
         lock = self.lock_file.demand()
         chosen = self._chosen(names)
-        fresh = self._resolved(chosen, Ask(jobs=jobs, report=report))
+        fresh = self._resolved(chosen, SyncOptions(jobs=jobs, report=report))
         return compare_sides(Side(lock.datasets), fresh, chosen)
 
     def diff(
         self,
-        a: Instant | Lock | None = None,
-        b: Instant | Lock | None = None,
+        a: Instant | CatalogLock | None = None,
+        b: Instant | CatalogLock | None = None,
         *names: str,
         jobs: int | None = None,
         report: events.Report = events.ignore,
@@ -407,11 +407,11 @@ class Catalog:
         """Compare two sides, dataset by dataset; those that are equal are left out.
 
         A side is `lock`, `latest`, `placed` (what is on disk), an instant (text, date or aware
-        datetime), the path of a lock file, or a `Lock`. Defaults: from the lock, if there is one,
+        datetime), the path of a lock file, or a `CatalogLock`. Defaults: from the lock, if there is one,
         else from what is placed, to what is latest. A dataset of which one side could not be
         had has its `error`.
         """
-        ask = Ask(jobs=jobs, report=report)
+        ask = SyncOptions(jobs=jobs, report=report)
         default = LOCK if self.lock_file.path.exists() else PLACED
         old = self._side(default if a is None else a, names, ask)
         new = self._side(LATEST if b is None else b, names, ask)
@@ -419,13 +419,13 @@ class Catalog:
         both = sorted({*old.entries, *old.errors, *new.entries, *new.errors})
         return compare_sides(old, new, both)
 
-    def _side(self, side: Instant | Lock, names: Sequence[str], ask: Ask) -> Side:
+    def _side(self, side: Instant | CatalogLock, names: Sequence[str], ask: SyncOptions) -> Side:
         chosen = self._chosen(names)
-        if not isinstance(side, str | Lock) or side == LATEST:
+        if not isinstance(side, str | CatalogLock) or side == LATEST:
             return self._resolved(chosen, ask._replace(as_of=side))
         if side == PLACED:
             return Side(self._placed(chosen))
-        lock = side if isinstance(side, Lock) else named_lock(side, self.lock_file)
+        lock = side if isinstance(side, CatalogLock) else named_lock(side, self.lock_file)
         if lock is None:
             return self._resolved(chosen, ask._replace(as_of=str(side)))
         return Side(lock.only(chosen if names else lock.datasets).datasets)
@@ -434,17 +434,17 @@ class Catalog:
         return [self._dataset(name).name for name in dict.fromkeys(names or self.datasets)]
 
     def _placed(self, names: Iterable[str]) -> dict[str, LockedDataset]:
-        with running(Ask()) as run:
-            entries = {name: self._line(name, Ask(), run).placed_entry() for name in names}
+        with running(SyncOptions()) as run:
+            entries = {name: self._line(name, SyncOptions(), run).placed_entry() for name in names}
         return {name: entry for name, entry in entries.items() if entry is not None}
 
-    def _resolved(self, names: Sequence[str], ask: Ask) -> Side:
+    def _resolved(self, names: Sequence[str], ask: SyncOptions) -> Side:
         """Return datasets as a lock needs them, resolved afresh, in the order of `names`."""
         _ = ask.pin  # a time that cannot be read is no dataset's own failure
         entries: dict[str, LockedDataset] = {}
         errors: dict[str, DatacachalogError] = {}
 
-        def resolve_one(line: Line) -> None:
+        def resolve_one(line: DatasetSync) -> None:
             entries[line.dataset.name] = line.resolve_for_lock()
 
         self._each(names, ask, resolve_one, errors.__setitem__)
@@ -453,7 +453,7 @@ class Catalog:
             {name: errors[name] for name in names if name in errors},
         )
 
-    def _heed(self, ask: Ask, names: Sequence[str]) -> Lock | None:
+    def _heed(self, ask: SyncOptions, names: Sequence[str]) -> CatalogLock | None:
         """Return the lock that counts in a call, or None if none does.
 
         Raises what is wrong with the call or with the lock: that is no dataset's own failure.
@@ -482,7 +482,7 @@ class Catalog:
                     hint="ask for a time instead, such as `--as-of 2026-03-01`",
                 )
 
-    def _learn(self, lock: Lock | None, lines: Iterable[Line]) -> LockNews:
+    def _learn(self, lock: CatalogLock | None, lines: Iterable[DatasetSync]) -> LockNews:
         """Put what the lines learnt into the lock; return what was new to `lock`."""
         news = [line.hold.news for line in lines if line.hold.news is not None]
         self.lock_file.update(news)
@@ -504,12 +504,12 @@ class Catalog:
         place; `file` stays yours. Raises `PushRefusedError` for globs, pins and datasets
         without `push: true`, and `PushConflictError` if the remote changed.
         """
-        with running(Ask(report=report)) as run:
-            line = self._line(name, Ask(), run)
+        with running(SyncOptions(report=report)) as run:
+            line = self._line(name, SyncOptions(), run)
             result = push(line, Path(file), force=force)
             return result._replace(is_locked=self._relock(line))
 
-    def _relock(self, line: Line) -> bool:
+    def _relock(self, line: DatasetSync) -> bool:
         """Let the lock, if it has the dataset, move to what was pushed: it is what is in place."""
         lock, entry = self.lock_file.read(), line.placed_entry()
         if lock is None or entry is None or entry.name not in lock.datasets:
@@ -528,8 +528,8 @@ class Catalog:
 
         Patterns are those of `exclude`: without `/` they match the base name at any depth.
         """
-        with running(Ask()) as run:
-            return self._line(name, Ask(), run).invalidate(pattern)
+        with running(SyncOptions()) as run:
+            return self._line(name, SyncOptions(), run).invalidate(pattern)
 
     # --- behind it ----------------------------------------------------------------
 
@@ -542,19 +542,19 @@ class Catalog:
     def _each(
         self,
         names: Sequence[str],
-        ask: Ask,
-        action: Callable[[Line], T],
+        ask: SyncOptions,
+        action: Callable[[DatasetSync], T],
         failed: Callable[[str, DatacachalogError], T],
         *,
-        lock: Lock | None = None,
-        lines: list[Line] | None = None,
+        lock: CatalogLock | None = None,
+        lines: list[DatasetSync] | None = None,
     ) -> list[T]:
         """Walk the line for each dataset, many at once; an error becomes that one's result.
 
         The lines are added to `lines`, for what they know at the end.
         """
         results: dict[str, T] = {}
-        walked: dict[str, Line] = {}
+        walked: dict[str, DatasetSync] = {}
 
         def walk(name: str) -> None:
             try:
@@ -574,7 +574,9 @@ class Catalog:
             lines.extend(walked[name] for name in names if name in walked)
         return [results[name] for name in names]
 
-    def _line(self, name: str, ask: Ask, run: Run, lock: Lock | None = None) -> Line:
+    def _line(
+        self, name: str, ask: SyncOptions, run: RunContext, lock: CatalogLock | None = None
+    ) -> DatasetSync:
         dataset = self._dataset(name)
         storage = self.storage_of(dataset)
         root = self._roots.get(name)
@@ -586,7 +588,7 @@ class Catalog:
             key, root = f"{name}@{slug(pin)}", f"{root}@{slug(pin)}"
             self._refuse_shared_folder(root)
         folder = self._folder(root)
-        return Line(
+        return DatasetSync(
             dataset=dataset,
             pin=pin,
             key=key,
@@ -600,13 +602,15 @@ class Catalog:
             hold=self._hold(dataset, pin, lock, is_own=ask.pin is None),
         )
 
-    def _hold(self, dataset: "Dataset", pin: Pin, lock: Lock | None, *, is_own: bool) -> Hold:
+    def _hold(
+        self, dataset: "Dataset", pin: Pin, lock: CatalogLock | None, *, is_own: bool
+    ) -> LockView:
         """Return what the lock says; that it fits is found out once per lock and `is_own` pin."""
         known = self._holds.get(dataset.name) if is_own else None
         if known is not None:
             hold = known.again(lock)
         else:
-            hold = Hold(dataset, pin, self.root, lock, self.lock_file.mode)
+            hold = LockView(dataset, pin, self.root, lock, self.lock_file.mode)
         if is_own:
             self._holds[dataset.name] = hold
         return hold
@@ -723,7 +727,7 @@ def get(
     target = Target.of(dataset, dest)
     owner = catalog or Catalog()
     dataset = dataset.with_resolved_paths(Path.cwd())
-    with running(Ask(jobs=jobs, report=report)) as run:
+    with running(SyncOptions(jobs=jobs, report=report)) as run:
         return retrieve(dataset, target, owner.storage_of(dataset), owner.store, run)
 
 

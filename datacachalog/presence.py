@@ -13,7 +13,7 @@ from typing import NamedTuple
 from datacachalog.cache import files
 from datacachalog.cache.files import FileStat
 from datacachalog.cache.state import StateFolder
-from datacachalog.lock.file import Lock
+from datacachalog.lock.file import CatalogLock
 from datacachalog.model import Origin
 from datacachalog.results import Outcome
 from datacachalog.sync.disk import Disk
@@ -29,7 +29,7 @@ class Presence(NamedTuple):
     the sync found is what was there.
     """
 
-    lock: Lock
+    lock: CatalogLock
     state: FileStat
     stats: tuple[FileStat, ...]
     outcome: Outcome
@@ -37,7 +37,7 @@ class Presence(NamedTuple):
     disk: Disk
     is_proven: bool
 
-    def holds(self, lock: Lock | None, states: StateFolder) -> bool:
+    def holds(self, lock: CatalogLock | None, states: StateFolder) -> bool:
         """Tell whether all is as it was: the same lock, state and files, and nothing coming.
 
         What killed runs left half-made goes, as at the end of any sync.
@@ -53,7 +53,7 @@ class Presence(NamedTuple):
 
 def note(
     before: Presence | None,
-    lock: Lock | None,
+    lock: CatalogLock | None,
     states: StateFolder,
     outcome: Outcome,
     paths: Path | list[Path],

@@ -1,4 +1,4 @@
-"""Lets runs of several processes meet on one project and one cache: `python -m tests.concurrency_harness`.
+"""Lets several processes work on one project and cache: `python -m tests.concurrency_harness`.
 
 Prints one JSON document: what was wrong, round by round.
 """

@@ -1,4 +1,4 @@
-"""Kills a sync at one system call after the other, repairs, and looks: `python -m tests.crash_harness`.
+"""Kills a sync at one system call after the other: `python -m tests.crash_harness`.
 
 One process forks a child for each run, so that a thousand deaths take seconds. The child
 counts its calls that change the disk and is killed right before the n-th. Prints one JSON

@@ -28,7 +28,7 @@ from datacachalog.errors import (
 )
 from datacachalog.model import DeleteMarker, RemoteObject
 from datacachalog.storage import expectation
-from datacachalog.storage.base import Advance, Expect, Uploaded
+from datacachalog.storage.base import Advance, Precondition, Uploaded
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -218,7 +218,7 @@ class MemoryStorage:
             raise fault.error
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
+        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
         """Upload the file at `path` to `uri`, provided the key still is what `expect` says."""
         self._enter("upload", uri)

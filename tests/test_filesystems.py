@@ -10,7 +10,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from datacachalog import Catalog, Dataset, load_catalog
-from datacachalog.cli.command_table import check as checking
+from datacachalog.cli.commands import check as checking
 from datacachalog.errors import CatalogError, InvalidCatalogError, UnsupportedSchemeError
 from datacachalog.storage import FilesystemStorage, LocalStorage, S3Storage
 from tests.conftest import TestS3

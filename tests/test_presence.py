@@ -11,7 +11,7 @@ from datacachalog import presence
 from datacachalog.catalog import Catalog
 from datacachalog.errors import LocalFileConflictError
 from datacachalog.events import DatasetFinished, Planned
-from datacachalog.sync.dataset import Line
+from datacachalog.sync.dataset import DatasetSync
 from tests.projects import Ear, Project, one, orders
 
 Walks = list[str]
@@ -31,13 +31,13 @@ def project(tmp_path: Path) -> Project:
 def walks(monkeypatch: pytest.MonkeyPatch) -> Walks:
     """Return a list that gets the name of each dataset that is walked."""
     walked: Walks = []
-    real = Line.sync
+    real = DatasetSync.sync
 
-    def sync(line: Line, **options: bool) -> object:
+    def sync(line: DatasetSync, **options: bool) -> object:
         walked.append(line.dataset.name)
         return real(line, **options)
 
-    monkeypatch.setattr(Line, "sync", sync)
+    monkeypatch.setattr(DatasetSync, "sync", sync)
     return walked
 
 

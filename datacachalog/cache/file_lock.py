@@ -13,7 +13,7 @@ POLL = 0.05
 """Seconds between two looks at a lock that another run holds."""
 
 
-class Lock:
+class FileLock:
     """An exclusive lock on the file `path`, between processes and between threads alike."""
 
     def __init__(self, path: str) -> None:

@@ -51,14 +51,14 @@ COMMANDS: tuple[Command, ...] = (
         f"{_HERE}.sync:sync",
         "Bring datasets up to date on disk",
         _DATA,
-        plain=Plain(f"datacachalog.cli.bringing:sync_plainly", _RUN_FLAGS),
+        plain=Plain("datacachalog.cli.bringing:sync_plainly", _RUN_FLAGS),
     ),
     Command(
         "fetch",
         f"{_HERE}.sync:fetch",
         "Bring datasets up to date, print their paths",
         _DATA,
-        plain=Plain(f"datacachalog.cli.bringing:fetch_plainly", ("--all", *_RUN_FLAGS)),
+        plain=Plain("datacachalog.cli.bringing:fetch_plainly", ("--all", *_RUN_FLAGS)),
     ),
     Command("path", f"{_HERE}.sync:path", "Print where a fetched dataset lies", _DATA),
     Command("get", f"{_HERE}.sync:get", "Fetch a URI that no catalog names", _DATA),
@@ -82,18 +82,18 @@ COMMANDS: tuple[Command, ...] = (
     Command("init", f"{_HERE}.catalog:init", "Write a commented catalog.yaml here", _CATALOG),
     Command("add", f"{_HERE}.catalog:add", "Add a dataset to the catalog", _CATALOG),
     Command(
-        "validate", f"datacachalog.cli.showing:validate", "Check the catalog, offline", _CATALOG
+        "validate", "datacachalog.cli.showing:validate", "Check the catalog, offline", _CATALOG
     ),
     Command(
         "list",
-        f"datacachalog.cli.listing:list_datasets",
+        "datacachalog.cli.listing:list_datasets",
         "List the catalog's datasets",
         _CATALOG,
-        plain=Plain(f"datacachalog.cli.entries:list_plainly"),
+        plain=Plain("datacachalog.cli.entries:list_plainly"),
     ),
     Command("show", f"{_HERE}.check:show", "Show all about one dataset", _CATALOG),
     Command(
-        "schema", f"datacachalog.cli.showing:schema", "Print the catalog's JSON schema", _CATALOG
+        "schema", "datacachalog.cli.showing:schema", "Print the catalog's JSON schema", _CATALOG
     ),
     Command("status", f"{_HERE}.status:status", "Compare what is here with the source", _CHECKS),
     Command("verify", f"{_HERE}.check:verify", "Hash the files here once more", _CHECKS),
@@ -107,7 +107,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "completion",
-        f"datacachalog.cli.completion:completion",
+        "datacachalog.cli.completion:completion",
         "Print a shell's completion script",
         _MACHINE,
     ),

@@ -38,7 +38,7 @@ _CONFLICT_MARKS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 _REMAKE = "take one side of the file, then run `dcl lock`"
 
 
-class Held(Enum):
+class PinKind(Enum):
     """What holds a locked dataset's files to their bytes."""
 
     VERSION = "version"
@@ -56,30 +56,30 @@ class LockedDataset:
 
     name: str
     digest: str
-    held: Held
+    held: PinKind
     objects: tuple[RemoteObject, ...] = field(repr=False)
     hashes: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Lock:
+class CatalogLock:
     """A whole lock: datasets by name."""
 
     datasets: Mapping[str, LockedDataset] = field(default_factory=dict)
 
-    def with_datasets(self, changed: Iterable[LockedDataset]) -> "Lock":
+    def with_datasets(self, changed: Iterable[LockedDataset]) -> "CatalogLock":
         """Return a lock in which `changed` replace their namesakes."""
-        return Lock({**self.datasets, **{d.name: d for d in changed}})
+        return CatalogLock({**self.datasets, **{d.name: d for d in changed}})
 
-    def only(self, names: Iterable[str]) -> "Lock":
+    def only(self, names: Iterable[str]) -> "CatalogLock":
         """Return a lock without the datasets that are not named."""
-        return Lock({n: self.datasets[n] for n in names if n in self.datasets})
+        return CatalogLock({n: self.datasets[n] for n in names if n in self.datasets})
 
 
 # --- writing ------------------------------------------------------------------------
 
 
-def render(lock: Lock) -> str:
+def render(lock: CatalogLock) -> str:
     """Return the lock's text: the same for the same content.
 
     All of it is ASCII: keys hold what they like, and no editor or merge may change them.
@@ -146,7 +146,7 @@ def _prefix_of(objects: Iterable[RemoteObject], skip: int) -> str:
 # --- reading ------------------------------------------------------------------------
 
 
-def parse(text: str, *, where: str = "catalog.lock") -> Lock:
+def parse(text: str, *, where: str = "catalog.lock") -> CatalogLock:
     """Return the lock that `text` holds.
 
     Raises `LockError` naming `where` and the line: an unresolved merge, a newer major
@@ -156,7 +156,7 @@ def parse(text: str, *, where: str = "catalog.lock") -> Lock:
         return _parse(text, where)
 
 
-def _parse(text: str, where: str) -> Lock:
+def _parse(text: str, where: str) -> CatalogLock:
     rows = _rows(text, where)
     _check_format(rows[0] if rows else {}, where)
     datasets: dict[str, LockedDataset] = {}
@@ -176,7 +176,7 @@ def _parse(text: str, where: str) -> Lock:
         if dataset.name in datasets:
             raise LockError(f"{where}:{start + 1}: '{dataset.name}' is locked twice", hint=_REMAKE)
         datasets[dataset.name] = dataset
-    return Lock(datasets)
+    return CatalogLock(datasets)
 
 
 def _rows(text: str, where: str) -> list[dict[str, Any]]:
@@ -239,7 +239,7 @@ def _dataset(head: Mapping[str, Any], rows: list[dict[str, Any]]) -> LockedDatas
         )
     )
     objects.sort(key=lambda o: o.relpath)
-    return LockedDataset(name, digest, Held(head["pin"]), tuple(objects), hashes)
+    return LockedDataset(name, digest, PinKind(head["pin"]), tuple(objects), hashes)
 
 
 def _texts(values: Collection[Any], kinds: AbstractSet[type] = frozenset({str})) -> Any:

@@ -11,10 +11,10 @@ from enum import Enum
 from pathlib import Path
 
 from datacachalog.cache import files
-from datacachalog.cache.file_lock import Lock as Guard
+from datacachalog.cache.file_lock import FileLock as Guard
 from datacachalog.cache.files import FileStat
 from datacachalog.errors import CacheError, InvalidValueError, LockError
-from datacachalog.lock.file import Lock, LockedDataset, parse, render
+from datacachalog.lock.file import CatalogLock, LockedDataset, parse, render
 from datacachalog.suggest import did_you_mean
 
 PATIENCE = 30.0
@@ -61,7 +61,7 @@ class LockFile:
         self.path = path
         self.mode = mode
         self._guard = guards / f"{path.name}.guard"
-        self._seen: tuple[FileStat, Lock] | None = None
+        self._seen: tuple[FileStat, CatalogLock] | None = None
 
     @property
     def name(self) -> str:
@@ -69,7 +69,7 @@ class LockFile:
         relative = os.path.relpath(self.path)
         return str(self.path) if relative.startswith("..") else relative
 
-    def read(self) -> Lock | None:
+    def read(self) -> CatalogLock | None:
         """Return the lock that counts, or None if there is none.
 
         Raises `LockError` if one is demanded and missing, or cannot be read.
@@ -78,14 +78,14 @@ class LockFile:
             return None
         return self.load() if self.mode is LockMode.OBEY else self.demand()
 
-    def demand(self) -> Lock:
+    def demand(self) -> CatalogLock:
         """Return the lock as it lies there, whatever the mode; raise if there is none."""
         lock = self.load()
         if lock is None:
             raise LockError(f"there is no '{self.name}'", hint="run `dcl lock`")
         return lock
 
-    def load(self) -> Lock | None:
+    def load(self) -> CatalogLock | None:
         """Return the lock as it lies there, whatever the mode, or None if there is none."""
         stat = files.look(str(self.path))
         if stat is None:
@@ -102,7 +102,7 @@ class LockFile:
         changed = list(entries)
         return bool(changed) and self.rewrite(lambda lock: lock.with_datasets(changed))
 
-    def rewrite(self, change: Callable[[Lock], Lock]) -> bool:
+    def rewrite(self, change: Callable[[CatalogLock], CatalogLock]) -> bool:
         """Replace the lock by what `change` makes of it; return whether it is different.
 
         Several runs may add to one lock: each reads it again behind a guard, then renames.
@@ -111,12 +111,12 @@ class LockFile:
         guard.acquire(wait=PATIENCE, sleep=time.sleep)
         try:
             _sweep(self.path.parent)
-            return write(self.path, change(self.load() or Lock()))
+            return write(self.path, change(self.load() or CatalogLock()))
         finally:
             guard.release()
 
 
-def read(path: Path, *, where: str | None = None) -> Lock | None:
+def read(path: Path, *, where: str | None = None) -> CatalogLock | None:
     """Return the lock at `path`, or None if there is none; messages call it `where`."""
     try:
         data = path.read_bytes()
@@ -127,7 +127,7 @@ def read(path: Path, *, where: str | None = None) -> Lock | None:
     return decode(data, where=where or str(path))
 
 
-def decode(data: bytes, *, where: str) -> Lock:
+def decode(data: bytes, *, where: str) -> CatalogLock:
     """Return the lock that the bytes of a file hold."""
     try:
         text = data.decode("utf-8")
@@ -136,7 +136,7 @@ def decode(data: bytes, *, where: str) -> Lock:
     return parse(text, where=where)
 
 
-def write(path: Path, lock: Lock) -> bool:
+def write(path: Path, lock: CatalogLock) -> bool:
     """Replace the lock atomically; return False if it held exactly this already."""
     text = render(lock).encode()
     temp = path.with_name(f".{files.temp_name()}")

@@ -24,7 +24,7 @@ from datacachalog.errors import (
     StorageError,
 )
 from datacachalog.lock.compare import Comparison, Same, compare
-from datacachalog.lock.file import Held, Lock, LockedDataset
+from datacachalog.lock.file import CatalogLock, LockedDataset, PinKind
 from datacachalog.lock.lockfile import LockFile, LockMode
 from datacachalog.model import EPOCH, Origin, Pin, RemoteObject, Resolution
 from datacachalog.sync.resolve import pin_identity
@@ -45,7 +45,7 @@ def locked_dataset(
     """
     objects = tuple(objects)
     held = held_by(objects, endpoint)
-    if held is Held.HASH:
+    if held is PinKind.HASH:
         objects = tuple(
             replace(o, uri=portable(o.uri, str(root)), etag=None, version_id=None, modified=EPOCH)
             for o in objects
@@ -53,12 +53,12 @@ def locked_dataset(
     return LockedDataset(dataset.name, digest_of(dataset, pin, root), held, objects)
 
 
-def held_by(objects: Iterable[RemoteObject], endpoint: str) -> Held:
+def held_by(objects: Iterable[RemoteObject], endpoint: str) -> PinKind:
     """Return what holds these objects: version ids if all have one, else ETags, else hashes."""
     if endpoint == "file":
-        return Held.HASH
+        return PinKind.HASH
     ids = {obj.version_id for obj in objects}
-    return Held.ETAG if ids & {None, "null"} else Held.VERSION
+    return PinKind.ETAG if ids & {None, "null"} else PinKind.VERSION
 
 
 def digest_of(dataset: "Dataset", pin: Pin, root: Path) -> str:
@@ -95,7 +95,7 @@ def portable(source: str, root: str) -> str:
 
 
 @dataclass(slots=True)
-class Hold:
+class LockView:
     """What the lock says of one dataset in one run, and what it should say afterwards.
 
     `lock` is None where none counts. `root` is the project, which local files are named
@@ -105,14 +105,14 @@ class Hold:
     dataset: "Dataset"
     pin: Pin
     root: Path
-    lock: Lock | None = None
+    lock: CatalogLock | None = None
     mode: LockMode = LockMode.OBEY
     news: LockedDataset | None = None
     _fits: bool | None = field(default=None, init=False, repr=False)
 
-    def again(self, lock: Lock | None) -> "Hold":
+    def again(self, lock: CatalogLock | None) -> "LockView":
         """Return the same for another run; whether the lock fits is known, if it is the same."""
-        hold = Hold(self.dataset, self.pin, self.root, lock, self.mode)
+        hold = LockView(self.dataset, self.pin, self.root, lock, self.mode)
         if lock is self.lock:
             hold._fits = self._fits
         return hold
@@ -216,7 +216,7 @@ class LockNews(NamedTuple):
     hashed: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, before: Lock | None, entries: Iterable[LockedDataset]) -> "LockNews":
+    def of(cls, before: CatalogLock | None, entries: Iterable[LockedDataset]) -> "LockNews":
         """Return what `entries` are to a lock."""
         added, changed, hashed = [], [], []
         for entry in entries:
@@ -242,7 +242,7 @@ class LockReport(NamedTuple):
 
 
 def must_resolve(
-    datasets: "Mapping[str, Dataset]", lock: Lock, upgrade: bool | Sequence[str], root: Path
+    datasets: "Mapping[str, Dataset]", lock: CatalogLock, upgrade: bool | Sequence[str], root: Path
 ) -> list[str]:
     """Return which of the datasets `lock` has to resolve: missing, changed, or upgraded."""
     upgraded = set(datasets) if upgrade is True else set(upgrade or ())
@@ -260,7 +260,7 @@ def write_lock(
     errors: Mapping[str, DatacachalogError],
 ) -> LockReport:
     """Put what was resolved into the lock, keep the rest, and forget what left the catalog."""
-    before = (lock_file.load() or Lock()).datasets
+    before = (lock_file.load() or CatalogLock()).datasets
     fresh = {name: _keeping_hashes(entry, before.get(name)) for name, entry in resolved.items()}
     is_changed = lock_file.rewrite(lambda lock: lock.with_datasets(fresh.values()).only(datasets))
     compared = [difference(before[n], entry) for n, entry in fresh.items() if n in before]
@@ -288,7 +288,7 @@ def _keeping_hashes(entry: LockedDataset, before: LockedDataset | None) -> Locke
     return replace(entry, hashes=kept)
 
 
-def disagreements(datasets: "Mapping[str, Dataset]", lock: Lock, root: Path) -> list[str]:
+def disagreements(datasets: "Mapping[str, Dataset]", lock: CatalogLock, root: Path) -> list[str]:
     """Say where catalog and lock disagree, a sentence each; asks no network."""
     found = []
     for name, dataset in datasets.items():
@@ -305,7 +305,7 @@ def disagreements(datasets: "Mapping[str, Dataset]", lock: Lock, root: Path) -> 
     return found
 
 
-def refuse_disagreement(datasets: "Mapping[str, Dataset]", lock: Lock, root: Path) -> None:
+def refuse_disagreement(datasets: "Mapping[str, Dataset]", lock: CatalogLock, root: Path) -> None:
     """Raise `LockError` unless the lock is for the catalog as it is (`--locked`)."""
     found = disagreements(datasets, lock, root)
     if found:
@@ -316,7 +316,7 @@ def refuse_disagreement(datasets: "Mapping[str, Dataset]", lock: Lock, root: Pat
         )
 
 
-def refuse_missing(names: Iterable[str], lock: Lock) -> None:
+def refuse_missing(names: Iterable[str], lock: CatalogLock) -> None:
     """Raise `LockError` for a dataset that the lock does not have (`--frozen`)."""
     missing = [name for name in names if name not in lock.datasets]
     if missing:
@@ -350,7 +350,7 @@ def _sameness(before: LockedDataset | None, after: LockedDataset | None) -> Same
     Local files have nothing else but their size.
     """
     old, new = before.hashes if before else {}, after.hashes if after else {}
-    by_size = Held.HASH in {entry.held for entry in (before, after) if entry is not None}
+    by_size = PinKind.HASH in {entry.held for entry in (before, after) if entry is not None}
 
     def is_same(one: RemoteObject, other: RemoteObject) -> bool:
         known = old.get(one.relpath), new.get(other.relpath)

@@ -18,7 +18,7 @@ from datacachalog.errors import (
     ObjectNotFoundError,
 )
 from datacachalog.lock.compare import Comparison
-from datacachalog.lock.file import Lock, LockedDataset
+from datacachalog.lock.file import CatalogLock, LockedDataset
 from datacachalog.lock.lockfile import LockFile, read
 from datacachalog.lock.rules import difference
 from datacachalog.suggest import did_you_mean
@@ -48,7 +48,7 @@ class Side(NamedTuple):
         return Side(self.entries, errors)
 
 
-def named_lock(text: str, lock_file: LockFile) -> Lock | None:
+def named_lock(text: str, lock_file: LockFile) -> CatalogLock | None:
     """Return the lock that `text` names, or None if it is a time.
 
     Raises `LockError` if there is no such lock, and `InvalidPinError` for what is neither.

@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 
 from datacachalog.errors import CatalogError, InvalidCatalogError, InvalidValueError, Problem
+from datacachalog.spec import yaml as document
 from datacachalog.spec.dataset import check_name
-from datacachalog.spec.models import yaml as document
 from datacachalog.spec.yaml import DocumentError, Fault, Table
 from datacachalog.uri import check_source
 

@@ -21,6 +21,7 @@ from datacachalog.errors import (
     Problem,
 )
 from datacachalog.kept import KeptCache, KeptData, plain_dataset
+from datacachalog.spec import yaml as document
 from datacachalog.spec.dataset import (
     CATALOG_KEYS,
     FORMAT_VERSION,
@@ -33,7 +34,6 @@ from datacachalog.spec.dataset import (
 from datacachalog.spec.discovery import project_root
 from datacachalog.spec.interpolation import interpolate_all
 from datacachalog.spec.messages import invalid_value, shown, unknown_key
-from datacachalog.spec.models import yaml as document
 from datacachalog.spec.units import parse_pin
 from datacachalog.spec.yaml import DocumentError, Fault, Place, Table
 from datacachalog.suggest import did_you_mean

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from datacachalog.errors import UnsupportedSchemeError
-from datacachalog.storage.base import Advance, Expect, Storage, Uploaded
+from datacachalog.storage.base import Advance, Precondition, Storage, Uploaded
 from datacachalog.storage.filesystem import FilesystemStorage
 from datacachalog.storage.local import LocalStorage
 from datacachalog.storage.object_store import ObjectStoreStorage
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SCHEMES",
     "Advance",
-    "Expect",
+    "Precondition",
     "FilesystemStorage",
     "LocalStorage",
     "S3Storage",

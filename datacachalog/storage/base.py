@@ -22,7 +22,7 @@ Advance = Callable[[int], None]
 """Called with the number of bytes moved since the last call; from any thread."""
 
 
-class Expect(Enum):
+class Precondition(Enum):
     """What an upload may assume of the key, where it is not a known object."""
 
     ABSENT = "absent"
@@ -110,7 +110,7 @@ class Storage(Protocol):
         ...
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
+        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
         """Upload the file at `path` to `uri`, provided the key still is what `expect` says.
 

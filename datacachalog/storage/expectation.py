@@ -5,12 +5,12 @@ One wording for all storages: the user sees both sides of a conflict.
 
 from datacachalog.errors import PushConflictError
 from datacachalog.model import RemoteObject
-from datacachalog.storage.base import Expect
+from datacachalog.storage.base import Precondition
 
 
-def is_met(expect: RemoteObject | Expect, found: RemoteObject | None) -> bool:
+def is_met(expect: RemoteObject | Precondition, found: RemoteObject | None) -> bool:
     """Tell whether what was found (None for nothing) is what an upload expects."""
-    if expect is Expect.ANYTHING:
+    if expect is Precondition.ANYTHING:
         return True
     if isinstance(expect, RemoteObject):
         return found is not None and found.is_same_as(expect)
@@ -18,7 +18,7 @@ def is_met(expect: RemoteObject | Expect, found: RemoteObject | None) -> bool:
 
 
 def conflict(
-    uri: str, expect: RemoteObject | Expect, found: RemoteObject | None
+    uri: str, expect: RemoteObject | Precondition, found: RemoteObject | None
 ) -> PushConflictError:
     """Return the error that shows both sides: when, how large, which ETag."""
     expected = expect if isinstance(expect, RemoteObject) else None

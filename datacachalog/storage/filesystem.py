@@ -28,7 +28,7 @@ from datacachalog.errors import (
 )
 from datacachalog.model import EPOCH, DeleteMarker, RemoteObject
 from datacachalog.storage import expectation
-from datacachalog.storage.base import Advance, Expect, Uploaded
+from datacachalog.storage.base import Advance, Precondition, Uploaded
 from datacachalog.storage.identity import STRONG, identity_of, in_utc, modified_of
 from datacachalog.storage.stall import StallGuard
 
@@ -132,7 +132,7 @@ class FilesystemStorage:
             yield piece
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
+        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
         """Write the file at `path` to `uri`, if just before `uri` is what `expect` says."""
         target = globs.unescape(self._pattern(uri))
@@ -144,7 +144,7 @@ class FilesystemStorage:
         after = self._found(target)
         if after.size != count:
             raise IntegrityError(f"{uri} has {after.size:,} bytes after an upload of {count:,}")
-        if expect is Expect.ANYTHING:
+        if expect is Precondition.ANYTHING:
             return Uploaded(after)
         return Uploaded(
             after,

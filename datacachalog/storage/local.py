@@ -28,7 +28,7 @@ from datacachalog.errors import (
 )
 from datacachalog.model import EPOCH, RemoteObject
 from datacachalog.storage import expectation
-from datacachalog.storage.base import Advance, Expect, Uploaded
+from datacachalog.storage.base import Advance, Precondition, Uploaded
 from datacachalog.storage.filesystem import PIECE, FilesystemStorage
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class LocalStorage(FilesystemStorage):
         super().__init__("file" if filesystem is None else filesystem, name="file")
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
+        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
         """Put a copy of the file at `path` into place, provided `uri` is what `expect` says.
 
@@ -58,7 +58,7 @@ class LocalStorage(FilesystemStorage):
             temp = _copy(path, os.path.dirname(target), advance)
             try:
                 _check_expected(name, target, expect)
-                _rename(temp, target, is_new=expect is Expect.ABSENT)
+                _rename(temp, target, is_new=expect is Precondition.ABSENT)
             except FileExistsError:
                 raise expectation.conflict(name, expect, _find(target)) from None
             finally:
@@ -195,7 +195,7 @@ def _find(path: str) -> RemoteObject | None:
         return None
 
 
-def _check_expected(uri: str, path: str, expect: RemoteObject | Expect) -> None:
+def _check_expected(uri: str, path: str, expect: RemoteObject | Precondition) -> None:
     found = _find(path)
     if found is not None and isinstance(expect, RemoteObject):
         expect = replace(expect, uri=found.uri)  # it may have been named by a link

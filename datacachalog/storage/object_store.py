@@ -23,7 +23,7 @@ from datacachalog.errors import (
 )
 from datacachalog.model import EPOCH, DeleteMarker, RemoteObject
 from datacachalog.storage import stall
-from datacachalog.storage.base import Advance, Expect, MisreadKeyError, Uploaded
+from datacachalog.storage.base import Advance, MisreadKeyError, Precondition, Uploaded
 from datacachalog.storage.object_store_listing import PAGE, DoubtError, is_plain, list_glob
 from datacachalog.storage.object_store_settings import (
     OBSTORE,
@@ -255,7 +255,7 @@ class ObjectStoreStorage:
         return self.complete.version(uri, version_id)
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
+        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
         """Upload the file at `path` to `uri`, provided the key still is what `expect` says."""
         return self.complete.upload(path, uri, expect=expect, advance=advance)

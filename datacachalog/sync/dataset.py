@@ -1,7 +1,7 @@
 """The line for one dataset: resolve, plan, transfer, files.
 
 Strings the floors below together, with the state around them: read first, written last.
-`Catalog` builds one `Line` per dataset and call.
+`Catalog` builds one `DatasetSync` per dataset and call.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from datacachalog import events, globs
-from datacachalog.cache.file_lock import Lock
+from datacachalog.cache.file_lock import FileLock
 from datacachalog.cache.state import PlacedFiles, State, StateFolder
 from datacachalog.checksums import LOCK, Checksum, Hashes
 from datacachalog.errors import (
@@ -26,8 +26,8 @@ from datacachalog.errors import (
     OfflineError,
 )
 from datacachalog.gc_pause import collection_paused
-from datacachalog.lock.file import Held, LockedDataset
-from datacachalog.lock.rules import Hold, find_local, lost
+from datacachalog.lock.file import LockedDataset, PinKind
+from datacachalog.lock.rules import LockView, find_local, lost
 from datacachalog.model import EPOCH, Latest, ObjectVersion, Origin, Pin, RemoteObject, Resolution
 from datacachalog.results import DatasetStatus, Freshness, Outcome, judge
 from datacachalog.storage.base import MisreadKeyError, Storage
@@ -36,10 +36,10 @@ from datacachalog.sync.download import no_room
 from datacachalog.sync.history import list_versions
 from datacachalog.sync.placement import Folder
 from datacachalog.sync.plan import Hit, Plan, plan
-from datacachalog.sync.recovery import Record
+from datacachalog.sync.recovery import RecoveredState
 from datacachalog.sync.resolve import Policy, ask, digest, resolve
 from datacachalog.sync.retry import retrying
-from datacachalog.sync.run import Run
+from datacachalog.sync.run import RunContext
 from datacachalog.sync.transfer import LOCK_WAIT, Demand, Result, Transfer, demand_nothing
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ RESOLVE_AGAIN = 3
 
 
 @dataclass(slots=True)
-class Line:
+class DatasetSync:
     """One dataset under one pin on its way to disk.
 
     `key` names its state; `root` is its folder as the state records it (relative to the
@@ -67,9 +67,9 @@ class Line:
     disk: Disk
     states: StateFolder
     policy: Policy
-    run: Run
+    run: RunContext
     folder_at: Callable[[str], Folder]
-    hold: Hold
+    hold: LockView
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     # --- what is known ------------------------------------------------------------
@@ -106,7 +106,7 @@ class Line:
         for warning in resolution.warnings:
             self.run.report(events.Warned(self.dataset.name, warning))
         entry = self.hold.entry_for(resolution.objects, resolution.endpoint)
-        if entry.held is not Held.HASH:
+        if entry.held is not PinKind.HASH:
             return entry
         hashes: dict[str, str] = {}
 
@@ -169,7 +169,7 @@ class Line:
 
     def _resolve_locked(self, locked: LockedDataset, previous: State | None) -> Resolution:
         objects = locked.objects
-        if locked.held is Held.HASH:
+        if locked.held is PinKind.HASH:
             objects = find_local(
                 locked,
                 partial(self._find_here, previous),
@@ -195,11 +195,11 @@ class Line:
         is_there = found is not None and found.mtime_ns == placed.mtime_ns
         return placed.object if is_there or self.disk.is_stored(placed.object) else None
 
-    def recall(self) -> Record:
+    def recall(self) -> RecoveredState:
         """Return what earlier runs left: the state, and what a killed one had announced."""
-        return Record.read(self.states, self.key, self.root, self.disk)
+        return RecoveredState.read(self.states, self.key, self.root, self.disk)
 
-    def plan(self, resolution: Resolution, record: Record) -> Plan:
+    def plan(self, resolution: Resolution, record: RecoveredState) -> Plan:
         """Compare with what was placed and what lies on disk."""
         with collection_paused():
             return plan(resolution, record.placed, self.disk)
@@ -302,18 +302,18 @@ class Line:
                     return self._confirm(record, todo), todo.resolution
             return self._carry_out(record, todo), todo.resolution
 
-    def _compare(self) -> tuple[Record, Plan]:
+    def _compare(self) -> tuple[RecoveredState, Plan]:
         record = self.recall()
         todo = self.plan(self.resolve(record.state), record)
         self._report(todo)
         return record, todo
 
-    def _is_done(self, record: Record, todo: Plan) -> bool:
+    def _is_done(self, record: RecoveredState, todo: Plan) -> bool:
         """Tell whether all is in place and on record; raise if its checksums do not fit."""
         self._check_hits(record, todo)
         return todo.is_noop and record.is_settled and len(todo.hits) == len(record.placed)
 
-    def _carry_out(self, record: Record, todo: Plan) -> Outcome:
+    def _carry_out(self, record: RecoveredState, todo: Plan) -> Outcome:
         self._refuse_downloads_offline(todo)
         resolution = todo.resolution
         try:
@@ -330,7 +330,7 @@ class Line:
         self.hold.note(resolution, result.placed)
         return self._outcome(todo, result)
 
-    def _check_hits(self, record: Record, todo: Plan) -> None:
+    def _check_hits(self, record: RecoveredState, todo: Plan) -> None:
         """Compare files in place with checksums they were not yet compared with.
 
         A lock's hashes are compared with the recorded ones; a checksum that is new in the
@@ -360,7 +360,7 @@ class Line:
         checksum = self.dataset.checksum
         return "" if checksum is None else json.dumps(checksum, sort_keys=True)
 
-    def _transfer(self, todo: Plan, record: Record) -> Transfer:
+    def _transfer(self, todo: Plan, record: RecoveredState) -> Transfer:
         return Transfer(
             dataset=self.dataset.name,
             plan=todo,
@@ -390,7 +390,7 @@ class Line:
             demanded.append(Checksum("blake3", locked, LOCK))
         return demanded
 
-    def _confirm(self, record: Record, todo: Plan) -> Outcome:
+    def _confirm(self, record: RecoveredState, todo: Plan) -> Outcome:
         """Note that all still is as it should be, writing as little as possible."""
         resolution, state = todo.resolution, record.state
         assert state is not None
@@ -419,7 +419,7 @@ class Line:
             files=placed,
         )
 
-    def _settle(self, record: Record, resolution: Resolution, result: Result) -> None:
+    def _settle(self, record: RecoveredState, resolution: Resolution, result: Result) -> None:
         """Record what is in place, last of all."""
         for old in record.elsewhere:
             self._leave(old, result.placed)
@@ -460,7 +460,7 @@ class Line:
 
         It saves double work. Where locks do nothing, renames keep both runs right.
         """
-        lock = Lock(self.states.lock_path(self.key))
+        lock = FileLock(self.states.lock_path(self.key))
         has_waited = not lock.acquire(sleep=self.run.cancel.sleep)
         if has_waited:
             lock.acquire(wait=LOCK_WAIT, sleep=self.run.cancel.sleep)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from datacachalog import events
 from datacachalog.cache import files
-from datacachalog.cache.file_lock import Lock
+from datacachalog.cache.file_lock import FileLock
 from datacachalog.cache.store import Store
 from datacachalog.checksums import Checksum, Hashes
 from datacachalog.errors import CacheError, DatacachalogError, IntegrityError, ThrottledError
@@ -102,7 +102,7 @@ class ObjectDownload:
         to: Destination,
         transport: Transport,
         batch: Batch,
-        lock: Lock | None = None,
+        lock: FileLock | None = None,
     ) -> None:
         self.object = obj
         self._to = to
@@ -207,7 +207,7 @@ class ObjectDownload:
         if self._lock is None and obj.size > RANGE:
             # It saves bandwidth: where locks do nothing, both runs fetch and the second rename
             # changes nothing.
-            self._lock = Lock(store.lock_path(self._fingerprint))
+            self._lock = FileLock(store.lock_path(self._fingerprint))
             if not self._lock.acquire(sleep=self._transport.cancel.sleep):
                 self._to.busy(obj)
                 return []

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from datacachalog import events
-from datacachalog.cache.file_lock import Lock
+from datacachalog.cache.file_lock import FileLock
 from datacachalog.model import RemoteObject
 from datacachalog.sync.concurrency import ByteBudget, Concurrency
 from datacachalog.sync.download import Buffer, Destination, ObjectDownload, Range, Transport
@@ -71,7 +71,7 @@ class DownloadQueue:
         to: Destination,
         batch: Batch,
         *,
-        lock: Lock | None = None,
+        lock: FileLock | None = None,
     ) -> None:
         """Queue the downloads of `objects`, each a task of `batch`.
 

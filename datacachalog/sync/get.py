@@ -23,7 +23,7 @@ from datacachalog.sync.placement import Folder
 from datacachalog.sync.plan import plan
 from datacachalog.sync.resolve import Policy, resolve
 from datacachalog.sync.retry import retrying
-from datacachalog.sync.run import Run
+from datacachalog.sync.run import RunContext
 from datacachalog.sync.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Target(NamedTuple):
 
 
 def retrieve(
-    dataset: "Dataset", target: Target, storage: Storage, store: Store, run: Run
+    dataset: "Dataset", target: Target, storage: Storage, store: Store, run: RunContext
 ) -> Path | list[Path]:
     """Download what `dataset` names to `target` and return the path, or paths for a glob."""
     try:
@@ -59,7 +59,7 @@ def retrieve(
 
 
 def _retrieve(
-    dataset: "Dataset", target: Target, storage: Storage, store: Store, run: Run
+    dataset: "Dataset", target: Target, storage: Storage, store: Store, run: RunContext
 ) -> Path | list[Path]:
     source = globs.unescape(dataset.sources[0])
 

@@ -18,12 +18,12 @@ from datacachalog.errors import (
 )
 from datacachalog.model import Latest, RemoteObject, Resolution
 from datacachalog.results import PushReport
-from datacachalog.storage.base import Expect
-from datacachalog.sync.dataset import Line
+from datacachalog.storage.base import Precondition
+from datacachalog.sync.dataset import DatasetSync
 from datacachalog.sync.transfer import refuse_conflicts
 
 
-def push(line: Line, file: Path, *, force: bool) -> PushReport:
+def push(line: DatasetSync, file: Path, *, force: bool) -> PushReport:
     """Upload `file` and put its bytes in place as the dataset's; return what the remote says.
 
     What was last fetched must still be there, unless `force`. The file is read once, into
@@ -32,7 +32,7 @@ def push(line: Line, file: Path, *, force: bool) -> PushReport:
     began = time.monotonic()
     _refuse(line, file)
     source = line.dataset.sources[0]
-    expect = Expect.ANYTHING if force else _last_fetched(line, globs.unescape(source))
+    expect = Precondition.ANYTHING if force else _last_fetched(line, globs.unescape(source))
     snapshot = line.disk.store.temp()
     line.run.temps.add(snapshot)
     try:
@@ -52,7 +52,7 @@ def push(line: Line, file: Path, *, force: bool) -> PushReport:
     return PushReport(uploaded.object, uploaded.unproven, time.monotonic() - began)
 
 
-def _refuse(line: Line, file: Path) -> None:
+def _refuse(line: DatasetSync, file: Path) -> None:
     dataset = line.dataset
     if not dataset.is_single:
         raise PushRefusedError(
@@ -73,11 +73,11 @@ def _refuse(line: Line, file: Path) -> None:
         raise ObjectNotFoundError(f"there is no file '{file}'")
 
 
-def _last_fetched(line: Line, key: str) -> RemoteObject | Expect:
+def _last_fetched(line: DatasetSync, key: str) -> RemoteObject | Precondition:
     """Return the object that was last fetched from `key`; the dataset may have had another."""
     state = line.states.read(line.key)
     known = [placed.object for placed in state.files] if state is not None else []
-    return next((obj for obj in known if obj.uri == key), Expect.ABSENT)
+    return next((obj for obj in known if obj.uri == key), Precondition.ABSENT)
 
 
 def _copy(file: Path, snapshot: str) -> None:
@@ -87,7 +87,7 @@ def _copy(file: Path, snapshot: str) -> None:
         raise CacheError(f"'{file}' cannot be read into the cache: {exc.strerror}") from exc
 
 
-def _refuse_if_place_is_taken(line: Line, shown: RemoteObject, snapshot: str) -> None:
+def _refuse_if_place_is_taken(line: DatasetSync, shown: RemoteObject, snapshot: str) -> None:
     """Raise before anything is uploaded if the new bytes could not be put in place after."""
     with line.disk.accepting(snapshot):
         todo = line.plan(
@@ -97,12 +97,12 @@ def _refuse_if_place_is_taken(line: Line, shown: RemoteObject, snapshot: str) ->
     refuse_conflicts(todo, line.disk.folder)
 
 
-def _shown(line: Line, source: str, size: int) -> RemoteObject:
+def _shown(line: DatasetSync, source: str, size: int) -> RemoteObject:
     """Return the upload as events show it: what will be there."""
     key = globs.unescape(source)
     return RemoteObject(key, relpath.encode(key.rpartition("/")[2]), size, line.now())
 
 
-def _advance(line: Line, shown: RemoteObject, count: int) -> None:
+def _advance(line: DatasetSync, shown: RemoteObject, count: int) -> None:
     line.run.cancel.check()
     line.run.report(events.Transferred(line.dataset.name, shown, count))

@@ -18,7 +18,7 @@ from datacachalog.sync.disk import Disk
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RecoveredState:
     """The last state, an announcement without an end, and the files that both explain.
 
     `mark` changes when another run writes a state. `placed` are the files below the
@@ -33,7 +33,7 @@ class Record:
     elsewhere: tuple[State, ...]
 
     @classmethod
-    def read(cls, states: StateFolder, key: str, root: str, disk: Disk) -> "Record":
+    def read(cls, states: StateFolder, key: str, root: str, disk: Disk) -> "RecoveredState":
         """Return what is known of the dataset whose folder now is `root`."""
         mark = states.mark(key)  # first: what is written from here on shows
         state, announced = states.read(key), states.read_announced(key)

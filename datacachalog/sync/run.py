@@ -16,7 +16,7 @@ from datacachalog.sync.retry import Cancel
 
 
 @dataclass(slots=True)
-class Run:
+class RunContext:
     """What all transfers of one run share: the threads, the flag that ends it, and who is told.
 
     `walkers` walk datasets; `downloads` brings their bytes, `pool` does what takes long on

@@ -15,18 +15,18 @@ from datacachalog import events
 from datacachalog.errors import InvalidPinError
 from datacachalog.model import Ago, AsOf, Pin, VersionId
 from datacachalog.settings import DEFAULT_JOBS, MAX_JOBS, most_requests
-from datacachalog.spec.models import units
+from datacachalog.spec import units
 from datacachalog.storage.base import Storage
 from datacachalog.sync.download_queue import DownloadQueue
 from datacachalog.sync.pool import Pool
 from datacachalog.sync.resolve import Policy, settle
 from datacachalog.sync.retry import Cancel, retrying
-from datacachalog.sync.run import Run
+from datacachalog.sync.run import RunContext
 
 Instant = str | date | datetime
 
 
-class Ask(NamedTuple):
+class SyncOptions(NamedTuple):
     """What a caller asks of a run: how far to go, how wide, and who listens."""
 
     as_of: Instant | None = None
@@ -65,7 +65,7 @@ class Ask(NamedTuple):
 
 
 @contextmanager
-def running(ask: Ask) -> Iterator[Run]:
+def running(ask: SyncOptions) -> Iterator[RunContext]:
     """Provide what all transfers of one call share; clean up after Ctrl-C."""
     jobs = max(1, min(MAX_JOBS, ask.jobs or DEFAULT_JOBS))
     cancel = Cancel()
@@ -74,7 +74,7 @@ def running(ask: Ask) -> Iterator[Run]:
         most=most_requests(ask.jobs), cancel=cancel, report=ask.report, temps=temps
     )
     with Pool(jobs, cancel) as pool, Pool(jobs, cancel) as walkers, closing(downloads):
-        run = Run(pool, walkers, downloads, cancel, ask.report, temps)
+        run = RunContext(pool, walkers, downloads, cancel, ask.report, temps)
         try:
             yield run
         except KeyboardInterrupt:
@@ -82,7 +82,7 @@ def running(ask: Ask) -> Iterator[Run]:
             raise
 
 
-def settled(pin: Pin, storage: Storage, run: Run) -> Pin:
+def settled(pin: Pin, storage: Storage, run: RunContext) -> Pin:
     """Turn a duration into the instant it means in this run, by the server's clock."""
     if not isinstance(pin, Ago):
         return pin

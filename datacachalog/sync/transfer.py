@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from datacachalog.cache.file_lock import Lock
+from datacachalog.cache.file_lock import FileLock
 from datacachalog.cache.files import FileStat
 from datacachalog.cache.state import PlacedFile, PlacedFiles
 from datacachalog.checksums import Checksum, Hashes
@@ -29,7 +29,7 @@ from datacachalog.sync.download import Destination
 from datacachalog.sync.placement import Folder, SourceVanishedError, Staged
 from datacachalog.sync.plan import Download, Link, Plan
 from datacachalog.sync.pool import Batch
-from datacachalog.sync.run import Run
+from datacachalog.sync.run import RunContext
 
 LOCK_WAIT = 15 * 60.0
 """Seconds to wait for another run that fetches the same large object; then fetch it too."""
@@ -85,7 +85,7 @@ class Transfer:
     plan: Plan
     storage: Storage
     disk: Disk
-    run: Run
+    run: RunContext
     demand: Demand
     before: PlacedFiles
     announce: Callable[[PlacedFiles], None] = keep_quiet
@@ -133,7 +133,7 @@ class Transfer:
             self._wait_for(self._busy.pop())
 
     def _download(
-        self, objects: Sequence[RemoteObject], batch: Batch, lock: Lock | None = None
+        self, objects: Sequence[RemoteObject], batch: Batch, lock: FileLock | None = None
     ) -> None:
         """Queue the downloads of `objects`, as tasks of `batch`; `lock` is held for the one."""
         self._refuse_offline(objects)
@@ -167,7 +167,7 @@ class Transfer:
 
         Nothing else is held meanwhile, so that two runs cannot wait for each other.
         """
-        lock = Lock(self.disk.store.lock_path(obj.fingerprint(self.disk.endpoint)))
+        lock = FileLock(self.disk.store.lock_path(obj.fingerprint(self.disk.endpoint)))
         lock.acquire(wait=LOCK_WAIT, sleep=self.run.cancel.sleep)
         if self.disk.is_stored(obj):
             lock.release()
@@ -175,7 +175,7 @@ class Transfer:
         else:
             self._download_now(obj, lock)
 
-    def _download_now(self, obj: RemoteObject, lock: Lock | None = None) -> None:
+    def _download_now(self, obj: RemoteObject, lock: FileLock | None = None) -> None:
         """Bring one object into the store, and return when it is there."""
         batch = Batch(self.run.cancel)
         self._download([obj], batch, lock)

@@ -10,10 +10,10 @@ from datacachalog.cache.state import PlacedFile
 from datacachalog.checksums import Hashes
 from datacachalog.errors import NotFetchedError
 from datacachalog.results import BadFile, Verification
-from datacachalog.sync.dataset import Line
+from datacachalog.sync.dataset import DatasetSync
 
 
-def verify(line: Line) -> Verification:
+def verify(line: DatasetSync) -> Verification:
     """Return the verdict on one dataset; removes stored objects whose bytes are wrong."""
     state = line.states.read(line.key)
     if state is None or state.root != line.root:
@@ -39,7 +39,7 @@ def verify(line: Line) -> Verification:
     )
 
 
-def _why_bad(line: Line, placed: PlacedFile) -> str | None:
+def _why_bad(line: DatasetSync, placed: PlacedFile) -> str | None:
     path = line.disk.folder.path(placed.object.relpath)
     found = line.disk.look(placed.object.relpath)
     if found is None:
@@ -58,7 +58,7 @@ def _why_bad(line: Line, placed: PlacedFile) -> str | None:
     return None if hashes.blake3 == placed.blake3 else "other bytes than were put there"
 
 
-def _distrust(line: Line, placed: PlacedFile) -> None:
+def _distrust(line: DatasetSync, placed: PlacedFile) -> None:
     fingerprint = placed.object.fingerprint(line.disk.endpoint)
     stored = line.disk.store.path(fingerprint)
     hashes = Hashes(())

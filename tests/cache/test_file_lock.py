@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from datacachalog.cache.file_lock import POLL, Lock
+from datacachalog.cache.file_lock import POLL, FileLock
 from datacachalog.sync.retry import Cancel, Cancelled
 
 
@@ -18,7 +18,7 @@ def never(seconds: float) -> None:
 
 def test_a_held_lock_is_not_given_twice(tmp_path: Path) -> None:
     """A second lock on the same file, even in the same thread, is refused without waiting."""
-    first, second = Lock(f"{tmp_path}/lock"), Lock(f"{tmp_path}/lock")
+    first, second = FileLock(f"{tmp_path}/lock"), FileLock(f"{tmp_path}/lock")
     first.acquire(sleep=never)
 
     assert not second.acquire(sleep=never)
@@ -26,7 +26,7 @@ def test_a_held_lock_is_not_given_twice(tmp_path: Path) -> None:
 
 def test_a_released_lock_is_free(tmp_path: Path) -> None:
     """After a release the next one gets it; releasing again is harmless."""
-    first, second = Lock(f"{tmp_path}/lock"), Lock(f"{tmp_path}/lock")
+    first, second = FileLock(f"{tmp_path}/lock"), FileLock(f"{tmp_path}/lock")
     first.acquire(sleep=never)
     first.release()
     first.release()
@@ -36,7 +36,7 @@ def test_a_released_lock_is_free(tmp_path: Path) -> None:
 
 def test_waiting_ends_when_the_holder_releases(tmp_path: Path) -> None:
     """A waiter looks again after each nap and goes on as soon as the lock is free."""
-    first, second = Lock(f"{tmp_path}/lock"), Lock(f"{tmp_path}/lock")
+    first, second = FileLock(f"{tmp_path}/lock"), FileLock(f"{tmp_path}/lock")
     first.acquire(sleep=never)
     naps: list[float] = []
 
@@ -51,7 +51,7 @@ def test_waiting_ends_when_the_holder_releases(tmp_path: Path) -> None:
 
 def test_waiting_ends_after_the_given_time(tmp_path: Path) -> None:
     """A holder that stays costs the waiter the time it agreed to, no more."""
-    first, second = Lock(f"{tmp_path}/lock"), Lock(f"{tmp_path}/lock")
+    first, second = FileLock(f"{tmp_path}/lock"), FileLock(f"{tmp_path}/lock")
     first.acquire(sleep=never)
     naps: list[float] = []
 
@@ -61,7 +61,7 @@ def test_waiting_ends_after_the_given_time(tmp_path: Path) -> None:
 
 def test_an_interrupted_wait_leaves_no_descriptor(tmp_path: Path) -> None:
     """A run that is cancelled while it waits closes what it opened."""
-    first, second = Lock(f"{tmp_path}/lock"), Lock(f"{tmp_path}/lock")
+    first, second = FileLock(f"{tmp_path}/lock"), FileLock(f"{tmp_path}/lock")
     first.acquire(sleep=never)
     cancel = Cancel()
     cancel.set()
@@ -74,13 +74,13 @@ def test_an_interrupted_wait_leaves_no_descriptor(tmp_path: Path) -> None:
 
 def test_the_folder_of_a_lock_is_made(tmp_path: Path) -> None:
     """The first run of a project has no folder for locks yet."""
-    assert Lock(f"{tmp_path}/new/folder/lock").acquire(sleep=never)
+    assert FileLock(f"{tmp_path}/new/folder/lock").acquire(sleep=never)
     assert (tmp_path / "new" / "folder" / "lock").exists()
 
 
 def test_a_lock_file_is_never_removed(tmp_path: Path) -> None:
     """Whoever waits for the old file would hold another one than the next comer."""
-    lock = Lock(f"{tmp_path}/lock")
+    lock = FileLock(f"{tmp_path}/lock")
     lock.acquire(sleep=never)
     lock.release()
 
@@ -91,7 +91,7 @@ def test_where_no_lock_file_can_be_made_everyone_goes_on(tmp_path: Path) -> None
     """A read-only project is no reason not to work: renames keep both runs right."""
     (tmp_path / "file").touch()
 
-    assert Lock(f"{tmp_path}/file/lock").acquire(sleep=never)
+    assert FileLock(f"{tmp_path}/file/lock").acquire(sleep=never)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
@@ -104,7 +104,7 @@ def test_where_locks_do_not_work_everyone_goes_on(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    lock = Lock(f"{tmp_path}/lock")
+    lock = FileLock(f"{tmp_path}/lock")
 
     assert lock.acquire(sleep=never)
     lock.release()
@@ -112,7 +112,7 @@ def test_where_locks_do_not_work_everyone_goes_on(
 
 def test_a_lock_held_over_a_fork_is_released_by_the_parent(tmp_path: Path) -> None:
     """A child that lives on shares the descriptor, but must not keep the lock."""
-    first, second = Lock(f"{tmp_path}/lock"), Lock(f"{tmp_path}/lock")
+    first, second = FileLock(f"{tmp_path}/lock"), FileLock(f"{tmp_path}/lock")
     first.acquire(sleep=never)
     shared = os.dup(first._fd)  # what a forked child has
     first.release()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from datacachalog import relpath
 from datacachalog.errors import LockError
 from datacachalog.lock import file as locktext
-from datacachalog.lock.file import Held, Lock, LockedDataset
+from datacachalog.lock.file import CatalogLock, LockedDataset, PinKind
 from datacachalog.model import EPOCH, RemoteObject
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -21,10 +21,10 @@ def an_object(path: str = "a.csv", *, version: str | None = "v1", size: int = 3)
     return RemoteObject(f"s3://lake/orders/{path}", path, size, AT, "e1", version)
 
 
-def a_lock(*objects: RemoteObject, hashes: dict[str, str] | None = None) -> Lock:
+def a_lock(*objects: RemoteObject, hashes: dict[str, str] | None = None) -> CatalogLock:
     """Return a lock of one dataset."""
-    entry = LockedDataset("orders", "d1", Held.VERSION, objects, hashes or {})
-    return Lock({"orders": entry})
+    entry = LockedDataset("orders", "d1", PinKind.VERSION, objects, hashes or {})
+    return CatalogLock({"orders": entry})
 
 
 def test_text_is_one_head_and_one_line_a_file() -> None:
@@ -42,13 +42,13 @@ def test_text_is_one_head_and_one_line_a_file() -> None:
 def test_order_of_input_does_not_show() -> None:
     """Datasets and files are sorted, whatever order they came in."""
     one, two = an_object("a.csv"), an_object("b/c.csv")
-    first = {"x": LockedDataset("x", "d", Held.VERSION, (one, two))}
-    second = {"y": LockedDataset("y", "d", Held.VERSION, ())}
+    first = {"x": LockedDataset("x", "d", PinKind.VERSION, (one, two))}
+    second = {"y": LockedDataset("y", "d", PinKind.VERSION, ())}
 
-    text = locktext.render(Lock({**first, **second}))
+    text = locktext.render(CatalogLock({**first, **second}))
 
-    turned = LockedDataset("x", "d", Held.VERSION, (two, one))
-    assert locktext.render(Lock({**second, "x": turned})) == text
+    turned = LockedDataset("x", "d", PinKind.VERSION, (two, one))
+    assert locktext.render(CatalogLock({**second, "x": turned})) == text
 
 
 _keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -143,7 +143,7 @@ ORDERS = '{"dataset":"orders","digest":"d","pin":"version","bucket":"s3://lake",
         pytest.param(HEAD + ORDERS * 2, "catalog.lock:3: 'orders' is locked twice", id="twice"),
         pytest.param(
             HEAD + ORDERS.replace("version", "magic"),
-            "catalog.lock: dataset 'orders' (line 2) cannot be read: 'magic' is not a valid Held",
+            "catalog.lock: dataset 'orders' (line 2) cannot be read: 'magic' is not a valid PinKind",
             id="unknown pin",
         ),
     ],

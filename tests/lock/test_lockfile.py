@@ -8,7 +8,7 @@ import pytest
 
 from datacachalog.cache import files
 from datacachalog.errors import CacheError, InvalidValueError, LockError
-from datacachalog.lock.file import Held, Lock, LockedDataset
+from datacachalog.lock.file import CatalogLock, LockedDataset, PinKind
 from datacachalog.lock.lockfile import LockFile, LockMode
 
 
@@ -19,7 +19,7 @@ def a_file(folder: Path, mode: LockMode = LockMode.OBEY) -> LockFile:
 
 def an_entry(name: str) -> LockedDataset:
     """Return an entry without files."""
-    return LockedDataset(name, "d", Held.VERSION, ())
+    return LockedDataset(name, "d", PinKind.VERSION, ())
 
 
 def test_an_unchanged_lock_is_not_rewritten(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_mode_that_is_none_is_refused_with_the_nearest() -> None:
 
 def test_a_lock_is_a_value() -> None:
     """Datasets are replaced and left out by name, in a new lock."""
-    lock = Lock().with_datasets([an_entry("one"), an_entry("two")])
+    lock = CatalogLock().with_datasets([an_entry("one"), an_entry("two")])
 
     assert list(lock.only(["two", "three"]).datasets) == ["two"]
     assert list(lock.datasets) == ["one", "two"]

@@ -24,7 +24,7 @@ from datacachalog.events import Warned
 from datacachalog.lock import file as locktext
 from datacachalog.lock import rules as locking
 from datacachalog.lock.compare import Change
-from datacachalog.lock.file import Held, Lock, LockedDataset
+from datacachalog.lock.file import CatalogLock, LockedDataset, PinKind
 from datacachalog.lock.lockfile import read
 from datacachalog.lock.rules import LockNews
 from datacachalog.model import EPOCH, AsOf, Latest, Pin, RemoteObject
@@ -45,10 +45,10 @@ def an_object(path: str = "a.csv", *, version: str | None = "v1", size: int = 3)
 
 def an_entry(*objects: RemoteObject, **hashes: str) -> LockedDataset:
     """Return the entry of the orders."""
-    return LockedDataset("orders", "d", Held.VERSION, objects, hashes)
+    return LockedDataset("orders", "d", PinKind.VERSION, objects, hashes)
 
 
-def lock_of(project: Project) -> Lock:
+def lock_of(project: Project) -> CatalogLock:
     """Return the lock as it lies in the project."""
     lock = read(project.root / "catalog.lock")
     assert lock is not None
@@ -67,13 +67,13 @@ def locked(project: Project, *datasets: Dataset, **options: Any) -> Catalog:
 @pytest.mark.parametrize(
     ("versions", "held"),
     [
-        pytest.param(["v1", "v2"], Held.VERSION, id="all have versions"),
-        pytest.param(["v1", None], Held.ETAG, id="one has none"),
-        pytest.param(["v1", "null"], Held.ETAG, id="null is mutable"),
-        pytest.param([], Held.VERSION, id="nothing to hold"),
+        pytest.param(["v1", "v2"], PinKind.VERSION, id="all have versions"),
+        pytest.param(["v1", None], PinKind.ETAG, id="one has none"),
+        pytest.param(["v1", "null"], PinKind.ETAG, id="null is mutable"),
+        pytest.param([], PinKind.VERSION, id="nothing to hold"),
     ],
 )
-def test_an_entry_says_what_holds_the_files(versions: list[str | None], held: Held) -> None:
+def test_an_entry_says_what_holds_the_files(versions: list[str | None], held: PinKind) -> None:
     """Only if every file has a version id does the lock promise that old bytes come back."""
     objects = [an_object(f"{n}.csv", version=v) for n, v in enumerate(versions)]
 
@@ -121,9 +121,9 @@ def test_local_files_lose_what_holds_only_here(tmp_path: Path) -> None:
 
     entry = locking.locked_dataset(dataset, Latest(), [obj], "file", tmp_path)
 
-    assert entry.held is Held.HASH
+    assert entry.held is PinKind.HASH
     assert entry.objects == (RemoteObject("./raw/iris.csv", "iris.csv", 9, EPOCH),)
-    assert str(tmp_path) not in locktext.render(Lock({"iris": entry}))
+    assert str(tmp_path) not in locktext.render(CatalogLock({"iris": entry}))
 
 
 def test_files_with_the_same_hash_do_not_differ() -> None:
@@ -137,12 +137,12 @@ def test_files_with_the_same_hash_do_not_differ() -> None:
 
 def test_news_are_sorted_by_what_they_are() -> None:
     """Entries that are new, that replace another, and that only know more."""
-    before = Lock({name: an_entry(an_object()) for name in ("same", "other", "moved")})
+    before = CatalogLock({name: an_entry(an_object()) for name in ("same", "other", "moved")})
     entries = [
-        LockedDataset("new", "d", Held.VERSION, ()),
-        LockedDataset("other", "another", Held.VERSION, (an_object(),)),
-        LockedDataset("moved", "d", Held.VERSION, ()),
-        LockedDataset("same", "d", Held.VERSION, (an_object(),), {"a.csv": "ab" * 32}),
+        LockedDataset("new", "d", PinKind.VERSION, ()),
+        LockedDataset("other", "another", PinKind.VERSION, (an_object(),)),
+        LockedDataset("moved", "d", PinKind.VERSION, ()),
+        LockedDataset("same", "d", PinKind.VERSION, (an_object(),), {"a.csv": "ab" * 32}),
     ]
 
     assert LockNews.of(before, entries) == LockNews(("new",), ("other", "moved"), ("same",))
@@ -160,7 +160,7 @@ def test_a_lock_holds_versions_of_globs_and_of_single_objects(project: Project) 
     assert report.added == ("orders", "one")
     assert [obj.version_id for obj in datasets["orders"].objects] == ["v000001", "v000002"]
     assert datasets["one"].objects[0].version_id == "v000003"
-    assert {entry.held for entry in datasets.values()} == {Held.VERSION}
+    assert {entry.held for entry in datasets.values()} == {PinKind.VERSION}
     assert project.storage.count("read") == 0
 
 
@@ -170,7 +170,7 @@ def test_a_lock_without_history_holds_etags(tmp_path: Path) -> None:
     project.put_all({"orders/a": b"1"})
     project.catalog().lock()
 
-    assert lock_of(project).datasets["orders"].held is Held.ETAG
+    assert lock_of(project).datasets["orders"].held is PinKind.ETAG
 
 
 def test_locking_again_keeps_what_is_locked(project: Project) -> None:

@@ -19,7 +19,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from datacachalog import globs, relpath
 from datacachalog.errors import ObjectNotFoundError
 from datacachalog.model import DeleteMarker, RemoteObject
-from datacachalog.storage.base import Advance, Expect, Uploaded
+from datacachalog.storage.base import Advance, Precondition, Uploaded
 from datacachalog.storage.s3.connection import Connection
 from datacachalog.storage.s3.credentials import Credentials
 from tests.storage.s3.scripted import DATE, Reply, Request, error
@@ -184,7 +184,7 @@ class Complete:
         return next(iter(self.scan(uri)))
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
+        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
         """Keep nothing."""
         self._note("upload", uri)

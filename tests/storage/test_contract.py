@@ -24,7 +24,7 @@ from datacachalog.errors import (
 )
 from datacachalog.model import DeleteMarker, RemoteObject
 from datacachalog.spec.models import StorageSettings
-from datacachalog.storage import Expect, Storage, open_storage, wrap_filesystem
+from datacachalog.storage import Precondition, Storage, open_storage, wrap_filesystem
 from datacachalog.storage.base import MisreadKeyError
 from tests.conftest import TestS3
 from tests.memory_storage import MemoryStorage
@@ -309,7 +309,7 @@ def test_upload_to_a_free_key(case: Case, file: Path) -> None:
     """Expecting nothing and finding nothing, the file is there afterwards."""
     moved: list[int] = []
     done = case.storage.upload(
-        file, case.uri("new/file.bin"), expect=Expect.ABSENT, advance=moved.append
+        file, case.uri("new/file.bin"), expect=Precondition.ABSENT, advance=moved.append
     )
 
     assert case.bytes(case.one("new/file.bin")) == b"brand new"
@@ -330,7 +330,7 @@ def test_upload_where_something_is_already(case: Case, file: Path) -> None:
     case.put("a", b"old")
 
     with pytest.raises(PushConflictError, match="expected no object, found 3 bytes"):
-        case.storage.upload(file, case.uri("a"), expect=Expect.ABSENT, advance=lambda _: None)
+        case.storage.upload(file, case.uri("a"), expect=Precondition.ABSENT, advance=lambda _: None)
     assert case.bytes(case.one("a")) == b"old"
 
 
@@ -353,7 +353,9 @@ def test_upload_over_what_has_changed(case: Case, file: Path, change: str) -> No
 def test_upload_regardless(case: Case, file: Path) -> None:
     """Expecting anything, whatever is there is replaced."""
     case.put("a", b"old")
-    done = case.storage.upload(file, case.uri("a"), expect=Expect.ANYTHING, advance=lambda _: None)
+    done = case.storage.upload(
+        file, case.uri("a"), expect=Precondition.ANYTHING, advance=lambda _: None
+    )
 
     assert done.unproven is None
     assert case.bytes(case.one("a")) == b"brand new"

@@ -22,7 +22,7 @@ from datacachalog.errors import (
     StorageError,
 )
 from datacachalog.model import RemoteObject
-from datacachalog.storage import Expect, FilesystemStorage
+from datacachalog.storage import FilesystemStorage, Precondition
 
 
 def folder(root: Path) -> DirFileSystem:
@@ -118,7 +118,7 @@ def test_an_upload_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        storage.upload(tmp_path / "new", "dir://a", expect=Expect.ANYTHING, advance=stop)
+        storage.upload(tmp_path / "new", "dir://a", expect=Precondition.ANYTHING, advance=stop)
     assert (tmp_path / "a").read_bytes() == b"old"
     assert sorted(os.listdir(tmp_path)) == ["a", "new"]
 
@@ -127,7 +127,9 @@ def test_an_upload_says_what_could_not_be_proven(tmp_path: Path) -> None:
     """No write through fsspec is conditional."""
     (tmp_path / "new").write_bytes(b"x")
     storage = FilesystemStorage(folder(tmp_path))
-    done = storage.upload(tmp_path / "new", "dir://a", expect=Expect.ABSENT, advance=lambda _: None)
+    done = storage.upload(
+        tmp_path / "new", "dir://a", expect=Precondition.ABSENT, advance=lambda _: None
+    )
 
     assert "no conditional writes" in (done.unproven or "")
 
@@ -146,7 +148,7 @@ def test_a_filesystem_that_cannot_write(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match="cannot do that"):
         storage.upload(
-            tmp_path / "new", "readonly://b/a", expect=Expect.ANYTHING, advance=lambda _: None
+            tmp_path / "new", "readonly://b/a", expect=Precondition.ANYTHING, advance=lambda _: None
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from datacachalog.errors import AccessDeniedError, ObjectChangedError, ObjectNotFoundError
-from datacachalog.storage import Expect
+from datacachalog.storage import Precondition
 from datacachalog.storage.local import LocalStorage
 
 
@@ -127,7 +127,7 @@ def test_an_upload_leaves_one_file_with_the_usual_permissions(tmp_path: Path) ->
     (tmp_path / "usual").touch()
     target = tmp_path / "to" / "file"
     LocalStorage().upload(
-        tmp_path / "new", f"file://{target}", expect=Expect.ABSENT, advance=lambda _: None
+        tmp_path / "new", f"file://{target}", expect=Precondition.ABSENT, advance=lambda _: None
     )
 
     assert os.listdir(target.parent) == ["file"]

@@ -25,7 +25,7 @@ from datacachalog.errors import (
     ThrottledError,
 )
 from datacachalog.model import RemoteObject
-from datacachalog.storage.base import Expect, MisreadKeyError
+from datacachalog.storage.base import MisreadKeyError, Precondition
 from datacachalog.storage.object_store import SMALL, ObjectStoreStorage
 from datacachalog.storage.object_store_settings import chosen_engine, reachable_engine
 from datacachalog.storage.s3.credentials import Credentials
@@ -227,7 +227,9 @@ def test_history_uploads_and_the_clock(tmp_path: Path) -> None:
         assert list(storage.versions(f"{ROOT}/small")) == []
         assert storage.version(f"{ROOT}/small", "v1").size == 5
         assert storage.now() == complete.now()
-        storage.upload(tmp_path / "a", f"{ROOT}/a", expect=Expect.ABSENT, advance=lambda n: None)
+        storage.upload(
+            tmp_path / "a", f"{ROOT}/a", expect=Precondition.ABSENT, advance=lambda n: None
+        )
         assert storage.endpoint == server.url
         assert server.requests == []
 

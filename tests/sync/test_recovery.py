@@ -14,7 +14,7 @@ from datacachalog.cache.store import Store
 from datacachalog.model import RemoteObject
 from datacachalog.sync.disk import Disk
 from datacachalog.sync.placement import Folder
-from datacachalog.sync.recovery import Record
+from datacachalog.sync.recovery import RecoveredState
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 LATER = datetime(2026, 4, 1, tzinfo=UTC)
@@ -38,8 +38,8 @@ class Left:
         os.utime(path, (at.timestamp(), at.timestamp()))
         return path
 
-    def read(self) -> Record:
-        return Record.read(self.states, "set", "data/set", self.disk)
+    def read(self) -> RecoveredState:
+        return RecoveredState.read(self.states, "set", "data/set", self.disk)
 
 
 @pytest.fixture

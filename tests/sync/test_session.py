@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from datacachalog.errors import InvalidPinError, SourceUnreachableError
 from datacachalog.model import Ago, AsOf, Latest, VersionId
-from datacachalog.sync.run import Run
-from datacachalog.sync.session import Ask, Instant, running, settled, slug
+from datacachalog.sync.run import RunContext
+from datacachalog.sync.session import Instant, SyncOptions, running, settled, slug
 from tests.memory_storage import MemoryStorage
 
 NOON = datetime(2026, 3, 8, 12, 0, 0, tzinfo=UTC)
 
 
 @contextmanager
-def a_run() -> Iterator[Run]:
+def a_run() -> Iterator[RunContext]:
     """Provide a run."""
-    with running(Ask(jobs=1)) as run:
+    with running(SyncOptions(jobs=1)) as run:
         yield run
 
 
@@ -41,7 +41,7 @@ def a_run() -> Iterator[Run]:
 )
 def test_an_instant_is_a_text_a_date_or_a_datetime(as_of: Instant, at: str) -> None:
     """A date is the end of its day, a datetime is exactly itself."""
-    pin = Ask(as_of).pin
+    pin = SyncOptions(as_of).pin
 
     assert isinstance(pin, AsOf)
     assert pin.at == datetime.fromisoformat(at)
@@ -49,8 +49,8 @@ def test_an_instant_is_a_text_a_date_or_a_datetime(as_of: Instant, at: str) -> N
 
 def test_no_instant_leaves_each_dataset_its_own() -> None:
     """Nothing asked for is no pin; `latest` is one, and opts out of the catalog's."""
-    assert Ask().pin is None
-    assert Ask("latest").pin == Latest()
+    assert SyncOptions().pin is None
+    assert SyncOptions("latest").pin == Latest()
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_no_instant_leaves_each_dataset_its_own() -> None:
 def test_a_naive_time_is_refused_with_the_corrected_spelling(as_of: Instant, hint: str) -> None:
     """A time without a zone could be any of two dozen."""
     with pytest.raises(InvalidPinError, match="has no time zone") as caught:
-        _ = Ask(as_of).pin
+        _ = SyncOptions(as_of).pin
 
     assert caught.value.hint == hint
 
@@ -80,15 +80,15 @@ def test_a_naive_time_is_refused_with_the_corrected_spelling(as_of: Instant, hin
 def test_a_version_and_a_time_exclude_each_other() -> None:
     """One call asks for one state."""
     with pytest.raises(InvalidPinError, match="exclude each other"):
-        _ = Ask("2024-12-10", version_id="v1").pin
+        _ = SyncOptions("2024-12-10", version_id="v1").pin
 
 
 def test_a_duration_needs_the_servers_clock() -> None:
     """Offline, `7 days` has no meaning; the hint is a time that has."""
     with pytest.raises(InvalidPinError, match="'7 days' counts from the server's clock") as caught:
-        _ = Ask("7 days", offline=True).pin
+        _ = SyncOptions("7 days", offline=True).pin
 
-    assert isinstance(Ask("7 days").pin, Ago)
+    assert isinstance(SyncOptions("7 days").pin, Ago)
     assert str(caught.value.hint).startswith("give the time itself, such as `2")
 
 
@@ -100,7 +100,7 @@ def test_a_duration_is_one_instant_for_a_whole_run() -> None:
         storage.clock += timedelta(minutes=5)
         second = settled(Ago(timedelta(days=7)), storage, run)
 
-    assert first == second == Ask("2026-03-01T12:00:00Z").pin
+    assert first == second == SyncOptions("2026-03-01T12:00:00Z").pin
     assert str(first) == "2026-03-01T12:00:00Z"
     assert storage.count("now") == 1
 
@@ -132,7 +132,7 @@ _instants = st.datetimes(
 ).map(AsOf)
 _ends = st.sampled_from(
     ["2024", "2024-12", "2024-12-31", "2024-12-31T23Z", "2024-12-31T23:59Z", "2024-12-31T23:59:59Z"]
-).map(lambda text: Ask(text).pin)
+).map(lambda text: SyncOptions(text).pin)
 _ids = st.text("aAbB09._-/+=~é", min_size=1, max_size=5).map(VersionId)
 _pins = st.one_of(_instants, _ends, _ids, st.just(Latest()))
 

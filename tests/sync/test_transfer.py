@@ -11,7 +11,7 @@ import pytest
 from blake3 import blake3
 
 from datacachalog import events
-from datacachalog.cache.file_lock import Lock
+from datacachalog.cache.file_lock import FileLock
 from datacachalog.errors import (
     AccessDeniedError,
     CacheError,
@@ -152,7 +152,7 @@ def test_a_large_object_that_fails_leaves_nothing(project: Project, jobs: int) -
 
     assert project.debris() == []
     assert descriptors() == before
-    assert Lock(str(locked)).acquire(sleep=refuse_to_wait)
+    assert FileLock(str(locked)).acquire(sleep=refuse_to_wait)
     assert [str(e.error) for e in ear.of(events.TransferFinished)] == ["no"]
 
 
@@ -215,7 +215,7 @@ def test_what_another_run_is_fetching_is_waited_for_and_not_fetched_twice(
     catalog = project.catalog()
     listed = next(o for o in project.storage.scan("memory://lake/orders/**") if o.size == obj.size)
     fingerprint = listed.fingerprint("memory")
-    lock = Lock(catalog.store.lock_path(fingerprint))
+    lock = FileLock(catalog.store.lock_path(fingerprint))
     lock.acquire(sleep=refuse_to_wait)
 
     def finish_the_other_run(event: events.Event) -> None:
@@ -422,7 +422,7 @@ def test_a_listener_that_fails_ends_the_run(
 
     with pytest.raises(ZeroDivisionError):
         project.catalog().sync(report=fail)
-    locks = [Lock(str(path)) for path in (project.cache / "v1" / "locks").iterdir()]
+    locks = [FileLock(str(path)) for path in (project.cache / "v1" / "locks").iterdir()]
 
     assert project.debris() == []
     assert all(lock.acquire(sleep=_never) for lock in locks)

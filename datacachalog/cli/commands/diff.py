@@ -20,7 +20,7 @@ from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import visible
 from datacachalog.lock import lockfile
 from datacachalog.lock.compare import Change, Comparison, FileChange
-from datacachalog.lock.file import Lock
+from datacachalog.lock.file import CatalogLock
 from datacachalog.model import RemoteObject
 from datacachalog.spec.units import format_size
 from datacachalog.suggest import nearest
@@ -106,7 +106,7 @@ def diff(
     return exits.VERDICT if exit_code and moved else exits.DONE
 
 
-def _read(side: str | None) -> str | Lock | None:
+def _read(side: str | None) -> str | CatalogLock | None:
     if side == "-":
         return lockfile.decode(sys.stdin.buffer.read(), where="standard input")
     if side is not None and side.startswith("-"):

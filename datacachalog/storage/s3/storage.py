@@ -16,7 +16,7 @@ from datacachalog import globs, relpath
 from datacachalog.errors import VersioningNotSupportedError
 from datacachalog.model import DeleteMarker, RemoteObject, objects_of
 from datacachalog.storage import stall
-from datacachalog.storage.base import Advance, Expect, Uploaded
+from datacachalog.storage.base import Advance, Precondition, Uploaded
 from datacachalog.storage.s3 import listing, objects
 from datacachalog.storage.s3 import upload as uploading
 from datacachalog.storage.s3.client import Client
@@ -197,7 +197,7 @@ class S3Storage:
         yield from objects.read(self._client, bucket, key, obj, start, stop)
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Expect, advance: Advance
+        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
         """Upload the file at `path` to `uri`, provided the key still is what `expect` says."""
         bucket, key = split_uri(uri)

@@ -26,7 +26,7 @@ from datacachalog.errors import (
 )
 from datacachalog.model import RemoteObject
 from datacachalog.storage import expectation
-from datacachalog.storage.base import Advance, Expect, Uploaded
+from datacachalog.storage.base import Advance, Precondition, Uploaded
 from datacachalog.storage.s3 import listing
 from datacachalog.storage.s3.client import Answer, Client
 from datacachalog.storage.s3.headers import quoted, unquoted
@@ -53,7 +53,7 @@ class _Place(NamedTuple):
     client: Client
     bucket: str
     key: str
-    expect: RemoteObject | Expect
+    expect: RemoteObject | Precondition
     before: RemoteObject | None
 
     @property
@@ -71,7 +71,7 @@ class _Place(NamedTuple):
     @property
     def condition(self) -> dict[str, str]:
         """Return the parameter that makes the write conditional, or none."""
-        if self.expect is Expect.ANYTHING:
+        if self.expect is Precondition.ANYTHING:
             return {}
         if self.before is None:
             return {"IfNoneMatch": "*"}
@@ -93,7 +93,7 @@ def upload(
     bucket: str,
     key: str,
     *,
-    expect: RemoteObject | Expect,
+    expect: RemoteObject | Precondition,
     advance: Advance,
     part_size: int = PART,
 ) -> Uploaded:
@@ -387,7 +387,7 @@ def _overtaken(place: _Place, written: _Written, size: int) -> Uploaded:
 
 def _unproven(place: _Place, written: _Written, path: Path, ours: RemoteObject) -> str | None:
     """Return what cannot be known about the moment of writing, or None for nothing."""
-    if place.expect is Expect.ANYTHING:
+    if place.expect is Precondition.ANYTHING:
         return None
     if written.is_conditional and place.client.connection.is_amazon:
         return None

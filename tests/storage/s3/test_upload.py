@@ -17,7 +17,7 @@ from datacachalog.errors import (
 )
 from datacachalog.model import RemoteObject
 from datacachalog.spec.models import StorageSettings
-from datacachalog.storage import Advance, Expect, Uploaded
+from datacachalog.storage import Advance, Precondition, Uploaded
 from datacachalog.storage.s3 import S3Storage
 from datacachalog.storage.s3 import upload as uploading
 from tests.conftest import Bucket, TestS3
@@ -53,7 +53,7 @@ def push(
     bucket: Bucket,
     path: Path,
     *,
-    expect: RemoteObject | Expect = Expect.ABSENT,
+    expect: RemoteObject | Precondition = Precondition.ABSENT,
     advance: Advance = no_progress,
 ) -> Uploaded:
     """Upload `path` to `key` in parts of the least size."""
@@ -212,7 +212,9 @@ class Keyed:
         return Reply(200, headers={"ETag": self.etag})
 
 
-def put(server: Server, path: Path, expect: RemoteObject | Expect = Expect.ABSENT) -> Uploaded:
+def put(
+    server: Server, path: Path, expect: RemoteObject | Precondition = Precondition.ABSENT
+) -> Uploaded:
     """Upload `path` to the server's one key."""
     return server.storage().upload(path, "s3://bucket/key", expect=expect, advance=no_progress)
 
@@ -305,7 +307,7 @@ def test_a_lost_part_is_sent_again(large: Path) -> None:
         with pytest.raises(IntegrityError):  # the fake does not join parts: sizes differ
             uploading.upload(
                 client, large, "bucket", "key",
-                expect=Expect.ABSENT, advance=moved.append, part_size=PART,
+                expect=Precondition.ABSENT, advance=moved.append, part_size=PART,
             )  # fmt: skip
 
     assert b"".join(keyed.parts[n] for n in sorted(keyed.parts)) == large.read_bytes()
@@ -326,7 +328,7 @@ def test_a_failed_upload_is_aborted(large: Path) -> None:
         with pytest.raises(AccessDeniedError):
             uploading.upload(
                 client, large, "bucket", "key",
-                expect=Expect.ABSENT, advance=no_progress, part_size=PART,
+                expect=Precondition.ABSENT, advance=no_progress, part_size=PART,
             )  # fmt: skip
         aborted = [r for r in server.requests if r.method == "DELETE"]
 
@@ -368,5 +370,7 @@ def test_a_server_that_takes_no_bytes_is_given_up(large: Path) -> None:
         settings = StorageSettings(endpoint_url=f"http://127.0.0.1:{server.port}", anon=True)
         storage = S3Storage(settings, stall_seconds=0.5)
         with pytest.raises(SourceUnreachableError, match="takes no more bytes"):
-            storage.upload(large, "s3://bucket/key", expect=Expect.ABSENT, advance=no_progress)
+            storage.upload(
+                large, "s3://bucket/key", expect=Precondition.ABSENT, advance=no_progress
+            )
         given_up.set()
