@@ -407,9 +407,9 @@ class Catalog:
         """Compare two sides, dataset by dataset; those that are equal are left out.
 
         A side is `lock`, `latest`, `placed` (what is on disk), an instant (text, date or aware
-        datetime), the path of a lock file, or a `CatalogLock`. Defaults: from the lock, if there is one,
-        else from what is placed, to what is latest. A dataset of which one side could not be
-        had has its `error`.
+        datetime), the path of a lock file, or a `CatalogLock`. Defaults: from the lock, if there
+        is one, else from what is placed, to what is latest. A dataset of which one side could
+        not be had has its `error`.
         """
         ask = SyncOptions(jobs=jobs, report=report)
         default = LOCK if self.lock_file.path.exists() else PLACED

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 __all__ = [
     "SCHEMES",
     "Advance",
-    "Precondition",
     "FilesystemStorage",
     "LocalStorage",
+    "Precondition",
     "S3Storage",
     "Storage",
     "Uploaded",

@@ -143,7 +143,8 @@ ORDERS = '{"dataset":"orders","digest":"d","pin":"version","bucket":"s3://lake",
         pytest.param(HEAD + ORDERS * 2, "catalog.lock:3: 'orders' is locked twice", id="twice"),
         pytest.param(
             HEAD + ORDERS.replace("version", "magic"),
-            "catalog.lock: dataset 'orders' (line 2) cannot be read: 'magic' is not a valid PinKind",
+            "catalog.lock: dataset 'orders' (line 2) cannot be read:"
+            " 'magic' is not a valid PinKind",
             id="unknown pin",
         ),
     ],
