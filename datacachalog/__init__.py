@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from datacachalog.lock.lockfile import LockMode
     from datacachalog.lock.rules import LockReport
     from datacachalog.model import DeleteMarker, ObjectVersion, RemoteObject
-    from datacachalog.results import DatasetStatus, Freshness, Outcome, PushReport, SyncReport
     from datacachalog.spec.discovery import discover_catalogs
     from datacachalog.spec.models import CacheSettings, Dataset, DataSettings, StorageSettings
     from datacachalog.storage import FilesystemStorage, S3Storage
+    from datacachalog.sync.results import DatasetStatus, Freshness, Outcome, PushReport, SyncReport
 
 __version__ = "0.1.0"
 
@@ -119,11 +119,11 @@ _HOMES = {
     "DeleteMarker": "model",
     "ObjectVersion": "model",
     "RemoteObject": "model",
-    "DatasetStatus": "results",
-    "Freshness": "results",
-    "Outcome": "results",
-    "PushReport": "results",
-    "SyncReport": "results",
+    "DatasetStatus": "sync.results",
+    "Freshness": "sync.results",
+    "Outcome": "sync.results",
+    "PushReport": "sync.results",
+    "SyncReport": "sync.results",
     "CacheSettings": "spec.models",
     "DataSettings": "spec.models",
     "Dataset": "spec.models",

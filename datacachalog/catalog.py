@@ -44,14 +44,6 @@ from datacachalog.lock.rules import (
 from datacachalog.lock.sides import LATEST, LOCK, PLACED, Side, compare_sides, named_lock
 from datacachalog.model import AsOf, ObjectVersion, Pin, VersionId
 from datacachalog.presence import Presence, note
-from datacachalog.results import (
-    DatasetStatus,
-    Freshness,
-    Outcome,
-    PushReport,
-    SyncReport,
-    Verification,
-)
 from datacachalog.settings import cache_dir
 from datacachalog.spec.dataset import claim, landing
 from datacachalog.spec.discovery import find_catalog
@@ -63,6 +55,14 @@ from datacachalog.sync.disk import Disk
 from datacachalog.sync.get import Target, retrieve
 from datacachalog.sync.placement import Folder
 from datacachalog.sync.push import push
+from datacachalog.sync.results import (
+    DatasetStatus,
+    Freshness,
+    Outcome,
+    PushReport,
+    SyncReport,
+    Verification,
+)
 from datacachalog.sync.run import RunContext
 from datacachalog.sync.session import Instant, SyncOptions, running, settled, slug
 from datacachalog.sync.verify import verify

@@ -195,6 +195,19 @@ class VersionId:
 Pin = Latest | AsOf | Ago | VersionId
 
 
+def pin_identity(pin: Pin) -> str:
+    """Return the text that stands for a pin in digests: the same for the same meaning."""
+    match pin:
+        case Latest():
+            return "latest"
+        case AsOf(at):
+            return f"as of {at.astimezone(UTC).isoformat()}"
+        case Ago(delta):
+            return f"ago {delta.total_seconds()}"
+        case VersionId(version_id):
+            return f"version {version_id}"
+
+
 class Origin(Enum):
     """Where a resolution's knowledge comes from."""
 

@@ -15,8 +15,8 @@ from datacachalog.cache.files import FileStat
 from datacachalog.cache.state import StateFolder
 from datacachalog.lock.file import CatalogLock
 from datacachalog.model import Origin
-from datacachalog.results import Outcome
 from datacachalog.sync.disk import Disk
+from datacachalog.sync.results import Outcome
 
 MOST_FILES = 1_000
 """Files of a dataset that are remembered: for more, walking the line costs little besides."""

@@ -25,9 +25,9 @@ from datacachalog.errors import (
     SourceUnreachableError,
     UnsupportedSchemeError,
 )
-from datacachalog.results import Freshness
 from datacachalog.spec.models import CacheSettings, Dataset, StorageSettings
 from datacachalog.storage.base import Storage
+from datacachalog.sync.results import Freshness
 from tests.projects import LAKE, Ear, Project, one, orders
 
 ROOT = Path(__file__).parents[1]

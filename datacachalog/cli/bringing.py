@@ -17,7 +17,7 @@ from datacachalog.cli.progress import watch
 from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.sentences import tell_lock, tell_run
 from datacachalog.cli.visible import plural
-from datacachalog.results import SyncReport
+from datacachalog.sync.results import SyncReport
 
 _FEW = 8
 """Folders told after a sync as of another time, unless `--verbose`."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from datacachalog.cli.documents import Document, error_document, instant
-from datacachalog.results import DatasetStatus, Outcome, SyncReport, Verification
 from datacachalog.sync.plan import Plan
+from datacachalog.sync.results import DatasetStatus, Outcome, SyncReport, Verification
 
 
 def status_document(status: DatasetStatus) -> Document:

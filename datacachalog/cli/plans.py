@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from datacachalog.cli.console import Terminal
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import visible
-from datacachalog.results import Outcome, SyncReport
 from datacachalog.spec.units import format_size
 from datacachalog.sync.plan import Plan
+from datacachalog.sync.results import Outcome, SyncReport
 
 _FEW = 20
 """Files shown per dataset, unless `--verbose`."""

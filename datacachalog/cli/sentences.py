@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from datacachalog.cli.visible import plural
 from datacachalog.events import DatasetFinished
 from datacachalog.lock.rules import LockNews
-from datacachalog.results import Outcome, SyncReport
 from datacachalog.spec.units import format_duration, format_size
+from datacachalog.sync.results import Outcome, SyncReport
 
 
 def tell_dataset(done: DatasetFinished | Outcome) -> str:

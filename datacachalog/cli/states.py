@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from datacachalog.cli.console import Terminal
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import plural
-from datacachalog.results import DatasetStatus, Freshness
 from datacachalog.spec.units import format_age, format_size
+from datacachalog.sync.results import DatasetStatus, Freshness
 
 _COLUMNS = (
     Column("NAME", least=20),

@@ -26,8 +26,7 @@ from datacachalog.errors import (
 from datacachalog.lock.compare import Comparison, Same, compare
 from datacachalog.lock.file import CatalogLock, LockedDataset, PinKind
 from datacachalog.lock.lockfile import LockFile, LockMode
-from datacachalog.model import EPOCH, Origin, Pin, RemoteObject, Resolution
-from datacachalog.sync.resolve import pin_identity
+from datacachalog.model import EPOCH, Origin, Pin, RemoteObject, Resolution, pin_identity
 
 if TYPE_CHECKING:
     from datacachalog.spec.models import Dataset

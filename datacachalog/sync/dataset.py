@@ -29,7 +29,6 @@ from datacachalog.gc_pause import collection_paused
 from datacachalog.lock.file import LockedDataset, PinKind
 from datacachalog.lock.rules import LockView, find_local, lost
 from datacachalog.model import EPOCH, Latest, ObjectVersion, Origin, Pin, RemoteObject, Resolution
-from datacachalog.results import DatasetStatus, Freshness, Outcome, judge
 from datacachalog.storage.base import MisreadKeyError, Storage
 from datacachalog.sync.disk import Disk
 from datacachalog.sync.download import no_room
@@ -38,6 +37,7 @@ from datacachalog.sync.placement import Folder
 from datacachalog.sync.plan import Hit, Plan, plan
 from datacachalog.sync.recovery import RecoveredState
 from datacachalog.sync.resolve import Policy, ask, digest, resolve
+from datacachalog.sync.results import DatasetStatus, Freshness, Outcome, judge
 from datacachalog.sync.retry import retrying
 from datacachalog.sync.run import RunContext
 from datacachalog.sync.transfer import LOCK_WAIT, Demand, Result, Transfer, demand_nothing

@@ -17,9 +17,9 @@ from datacachalog.errors import (
     PushRefusedError,
 )
 from datacachalog.model import Latest, RemoteObject, Resolution
-from datacachalog.results import PushReport
 from datacachalog.storage.base import Precondition
 from datacachalog.sync.dataset import DatasetSync
+from datacachalog.sync.results import PushReport
 from datacachalog.sync.transfer import refuse_conflicts
 
 

@@ -31,12 +31,12 @@ from datacachalog.gc_pause import collection_paused
 from datacachalog.model import (
     Ago,
     AsOf,
-    Latest,
     Origin,
     Pin,
     RemoteObject,
     Resolution,
     VersionId,
+    pin_identity,
 )
 from datacachalog.storage.base import Storage
 from datacachalog.sync.history import Snapshot
@@ -428,19 +428,6 @@ def _from_state(state: State, pin: Pin) -> Resolution:
         checked=state.checked,
         origin=Origin.STATE,
     )
-
-
-def pin_identity(pin: Pin) -> str:
-    """Return the text that stands for a pin in digests: the same for the same meaning."""
-    match pin:
-        case Latest():
-            return "latest"
-        case AsOf(at):
-            return f"as of {at.astimezone(UTC).isoformat()}"
-        case Ago(delta):
-            return f"ago {delta.total_seconds()}"
-        case VersionId(version_id):
-            return f"version {version_id}"
 
 
 def _at(pin: Pin) -> str:

@@ -9,8 +9,8 @@ import os
 from datacachalog.cache.state import PlacedFile
 from datacachalog.checksums import Hashes
 from datacachalog.errors import NotFetchedError
-from datacachalog.results import BadFile, Verification
 from datacachalog.sync.dataset import DatasetSync
+from datacachalog.sync.results import BadFile, Verification
 
 
 def verify(line: DatasetSync) -> Verification:

@@ -13,7 +13,7 @@ from tests.cli.conftest import Dcl, Timeline
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
-SOURCES = "".join(path.read_text() for path in (ROOT / "datacachalog/cli").glob("*.py"))
+SOURCES = "".join(path.read_text() for path in (ROOT / "datacachalog/cli").rglob("*.py"))
 
 SHARED = re.compile(r"(\berror|^errors|^on_disk|\bmetadata|\bchecksum|^moved\[\])(\..*|\[\].*)$")
 """Keys whose inside is told elsewhere on the page, or free."""

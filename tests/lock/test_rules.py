@@ -28,8 +28,8 @@ from datacachalog.lock.file import CatalogLock, LockedDataset, PinKind
 from datacachalog.lock.lockfile import read
 from datacachalog.lock.rules import LockNews
 from datacachalog.model import EPOCH, AsOf, Latest, Pin, RemoteObject
-from datacachalog.results import Freshness
 from datacachalog.spec.models import Dataset
+from datacachalog.sync.results import Freshness
 from tests.memory_storage import MemoryStorage
 from tests.projects import LAKE, Ear, Project, one, orders, verbs
 

@@ -21,7 +21,7 @@ from datacachalog.spec.schema import catalog_schema, schema_text
 from datacachalog.spec.template import NEW_CATALOG
 from datacachalog.spec.yaml import Table, read_yaml
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from tests.storage.certificates import make_certificates
 from tests.storage.object_server import ObjectServer, etag_of
 from tests.storage.s3.scripted import Reply, Request, Server, error, scripted
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KIB = 1 << 10
 LARGE = (1 << 20) + 1
 """Bytes of an object that is written as it comes."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from datacachalog.errors import NotFetchedError
-from datacachalog.results import BadFile
 from datacachalog.spec.models import CacheSettings
+from datacachalog.sync.results import BadFile
 from tests.projects import Project, orders
 
 

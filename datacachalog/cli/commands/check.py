@@ -26,11 +26,11 @@ from datacachalog.cli.visible import plural, visible
 from datacachalog.doctor import Check, Verdict, examine
 from datacachalog.errors import NotFetchedError
 from datacachalog.model import Latest
-from datacachalog.results import DatasetStatus, Freshness, Verification
 from datacachalog.spec.dataset import landing
 from datacachalog.spec.loader import LoadedCatalog
 from datacachalog.spec.models import Dataset
 from datacachalog.spec.units import format_age, format_duration, format_size
+from datacachalog.sync.results import DatasetStatus, Freshness, Verification
 
 _MANY = 20
 """Bad files shown per dataset, unless `--verbose`."""

@@ -27,7 +27,7 @@ from datacachalog.cli.options import (
 from datacachalog.cli.progress import watch
 from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.states import show_states
-from datacachalog.results import Freshness
+from datacachalog.sync.results import Freshness
 
 
 def status(
