@@ -1,16 +1,16 @@
 """The catalog as a program sees it: named datasets, fetched, compared, pushed, loaded.
 
-Each method strings the floors together and owns no knowledge of its own. One catalog may
+Each method strings the packages below together and owns no knowledge of its own. One catalog may
 be used from many threads, and after a fork: clients are built per process, at first use.
 """
 
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -43,16 +43,17 @@ from datacachalog.lock.rules import (
 )
 from datacachalog.lock.sides import LATEST, LOCK, PLACED, Side, compare_sides, named_lock
 from datacachalog.model import AsOf, ObjectVersion, Pin, VersionId
-from datacachalog.presence import Presence, note
 from datacachalog.settings import cache_dir
 from datacachalog.spec.dataset import claim, landing
 from datacachalog.spec.discovery import find_catalog
+from datacachalog.spec.loader import load
+from datacachalog.spec.models import CacheSettings, Dataset, DataSettings, StorageSettings
 from datacachalog.storage import open_storage, wrap_filesystem
 from datacachalog.storage.base import Storage
 from datacachalog.suggest import did_you_mean
 from datacachalog.sync.dataset import DatasetSync
 from datacachalog.sync.disk import Disk
-from datacachalog.sync.get import Target, retrieve
+from datacachalog.sync.get import retrieve
 from datacachalog.sync.placement import Folder
 from datacachalog.sync.push import push
 from datacachalog.sync.results import (
@@ -63,14 +64,11 @@ from datacachalog.sync.results import (
     SyncReport,
     Verification,
 )
-from datacachalog.sync.run import RunContext
-from datacachalog.sync.session import Instant, SyncOptions, running, settled, slug
+from datacachalog.sync.run import PLAIN, Instant, RunContext, SyncOptions, slug
 from datacachalog.sync.verify import verify
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
-
-    from datacachalog.spec.models import CacheSettings, Dataset, DataSettings, StorageSettings
 
 OneOrMany = Path | list[Path]
 T = TypeVar("T")
@@ -102,36 +100,33 @@ class Catalog:
 
     def __init__(
         self,
-        datasets: "Iterable[Dataset]" = (),
+        datasets: Iterable[Dataset] = (),
         *,
         root: str | os.PathLike[str] = ".",
         cache_dir: str | os.PathLike[str] | None = None,
-        storages: "Mapping[str, StorageSettings | Mapping[str, Any]]" = MappingProxyType({}),
+        storages: Mapping[str, StorageSettings | Mapping[str, Any]] = MappingProxyType({}),
         filesystems: "Mapping[str, AbstractFileSystem]" = MappingProxyType({}),
-        data: "DataSettings | None" = None,
-        cache: "CacheSettings | None" = None,
+        data: DataSettings | None = None,
+        cache: CacheSettings | None = None,
         name: str = "catalog",
         file: Path | None = None,
         lock_mode: LockMode | str = LockMode.OBEY,
-        open_storage: "Callable[[str, StorageSettings], Storage]" = open_storage,
+        open_storage: Callable[[str, StorageSettings], Storage] = open_storage,
     ) -> None:
         self.name = name
         self.root = Path(os.path.abspath(root))
         self.file = file
-        self._open_storage = open_storage
-        self.data: DataSettings = data or _models().DataSettings()
-        self.cache: CacheSettings = cache or _models().CacheSettings()
+        self.data = data or DataSettings()
+        self.cache = cache or CacheSettings()
         self.datasets: Mapping[str, Dataset] = MappingProxyType(_by_name(datasets, self.root))
         self.store = Store(_cache_root(cache_dir, self.cache))
-        self._settings: dict[str, StorageSettings] = {
-            key: _models().StorageSettings.model_validate(value)
-            if isinstance(value, Mapping)
-            else value
-            for key, value in storages.items()
+        self._open_storage = open_storage
+        self._settings = {
+            key: StorageSettings.model_validate(value) for key, value in storages.items()
         }
         named = {dataset.storage for dataset in self.datasets.values() if dataset.storage}
         _refuse_unknown(filesystems, {*self._settings, *named})
-        self._brought: dict[str, Storage] = {
+        self._given: dict[str, Storage] = {
             key: wrap_filesystem(filesystem, self._settings_of(key))
             for key, filesystem in filesystems.items()
         }
@@ -144,10 +139,6 @@ class Catalog:
             LockMode.of(lock_mode),
             guards=self._states.root,
         )
-        self._agreed: CatalogLock | None = None
-        self._holds: dict[str, LockView] = {}
-        self._present: dict[str, Presence | None] = {}
-        self._roots: dict[str, str] = {}
 
     @classmethod
     def from_directory(
@@ -182,23 +173,8 @@ class Catalog:
         the one in place. `refresh` asks the source even where the answer is known;
         `offline` never asks. `jobs` bounds transfers at once. `report` gets events.
         """
-        ask = SyncOptions(as_of, version_id, refresh, offline, jobs, report)
-        lock = self._heed(ask, [name])
-        known = self._present.get(name)
-        if known is not None and ask.is_plain and known.holds(lock, self._states):
-            report(_planned(known.outcome))
-            report(_finished(known.outcome))
-            return known.paths if isinstance(known.paths, Path) else list(known.paths)
-        with running(ask) as run:
-            line = self._line(name, ask, run, lock)
-            outcome, resolution = line.sync()
-            self._learn(lock, [line])
-            self._keep_small([outcome])
-            report(_finished(outcome))
-            paths = line.paths(resolution)
-            if ask.is_plain:
-                self._present[name] = note(known, lock, self._states, outcome, paths, line.disk)
-            return paths
+        options = SyncOptions(as_of, version_id, refresh, offline, jobs, report)
+        return self._fetch([name], options)[name]
 
     def fetch_all(
         self,
@@ -213,22 +189,7 @@ class Catalog:
 
         Raises `PartialFailureError` once the others are done, if some dataset failed.
         """
-        ask = SyncOptions(as_of, None, refresh, offline, jobs, report)
-        paths: dict[str, OneOrMany] = {}
-
-        def fetch_one(line: DatasetSync) -> Outcome:
-            outcome, resolution = line.sync()
-            paths[line.dataset.name] = line.paths(resolution)
-            return outcome
-
-        chosen = self._chosen(names)
-        lock = self._heed(ask, chosen)
-        lines: list[DatasetSync] = []
-        outcomes = self._each(chosen, ask, fetch_one, _failed, lock=lock, lines=lines)
-        self._learn(lock, lines)
-        self._keep_small(outcomes)
-        _raise_errors({o.name: o.error for o in outcomes if o.error is not None}, chosen)
-        return {outcome.name: paths[outcome.name] for outcome in outcomes}
+        return self._fetch(names, SyncOptions(as_of, None, refresh, offline, jobs, report))
 
     def sync(
         self,
@@ -248,33 +209,16 @@ class Catalog:
         at the end as `PartialFailureError`; without, they are in the report. `dry_run`
         changes nothing.
         """
-        began = time.monotonic()
-        ask = SyncOptions(as_of, version_id, refresh, offline, jobs, report)
-        chosen = self._chosen(names)
-        lock = self._heed(ask, chosen)
-        lines: list[DatasetSync] = []
-        outcomes = self._each(
-            chosen,
-            ask,
-            lambda line: line.sync(dry_run=dry_run)[0],
-            _failed,
-            lock=lock,
-            lines=lines,
-        )
-        news = self._learn(lock, lines)
-        self._keep_small(outcomes)
-        result = SyncReport(tuple(outcomes), time.monotonic() - began, news)
-        if check:
-            _raise_errors(result.errors, chosen)
-        return result
+        options = SyncOptions(as_of, version_id, refresh, offline, jobs, report)
+        return self._sync(names, options, dry_run=dry_run, check=check)
 
     def path(self, name: str) -> OneOrMany:
         """Return where the dataset lies since its last sync, without asking the network.
 
         Raises `NotFetchedError` if there was none.
         """
-        with running(SyncOptions()) as run:
-            return self._line(name, SyncOptions(), run).placed_paths()
+        with self._opened(name) as sync:
+            return _one_or_many(sync.dataset, sync.placed_paths())
 
     def load(self, name: str, **read_args: Any) -> Any:
         """Fetch the dataset and read it: by its `reader`, else by `format` or file suffix.
@@ -292,6 +236,43 @@ class Catalog:
         """
         return self.storage_of(self._dataset(name)).filesystem
 
+    def _fetch(self, names: Sequence[str], options: SyncOptions) -> dict[str, OneOrMany]:
+        outcomes = self._sync(names, options).outcomes
+        return {o.name: _one_or_many(self.datasets[o.name], o.paths) for o in outcomes}
+
+    def _sync(
+        self,
+        names: Sequence[str],
+        options: SyncOptions,
+        *,
+        dry_run: bool = False,
+        check: bool = True,
+    ) -> SyncReport:
+        """Sync datasets, add to the lock what was learnt, and keep the cache small."""
+        began = time.monotonic()
+        chosen = self._chosen(names)
+        lock = self._lock_for(options, chosen)
+
+        def sync(dataset: DatasetSync) -> tuple[Outcome, LockedDataset | None]:
+            return dataset.sync(dry_run=dry_run), dataset.lock.news
+
+        def failed(name: str, error: DatacachalogError) -> tuple[Outcome, None]:
+            outcome = Outcome(name, error=error)
+            options.report(outcome.event())
+            return outcome, None
+
+        results = self._each(chosen, options, sync, failed, lock=lock)
+        outcomes = tuple(outcome for outcome, _ in results)
+        entries = [entry for _, entry in results if entry is not None]
+        self.lock_file.update(entries)
+        limit = self.cache.max_size
+        if limit is not None and any(outcome.downloaded for outcome in outcomes):
+            evict(self.store, max_size=limit, unused_for=None, now=datetime.now(UTC))
+        report = SyncReport(outcomes, time.monotonic() - began, LockNews.of(lock, entries))
+        if check:
+            _raise_errors(report.errors, chosen)
+        return report
+
     # --- knowing ------------------------------------------------------------------
 
     def status(
@@ -304,10 +285,15 @@ class Catalog:
         report: events.Report = events.ignore,
     ) -> list[DatasetStatus]:
         """Say how each named dataset (default: all) stands; changes nothing."""
-        ask = SyncOptions(as_of, None, refresh, offline, jobs, report)
+        options = SyncOptions(as_of, None, refresh, offline, jobs, report)
         chosen = self._chosen(names)
-        lock = self._heed(ask, chosen)
-        return self._each(chosen, ask, DatasetSync.status, _unknown_status, lock=lock)
+        return self._each(
+            chosen,
+            options,
+            DatasetSync.status,
+            lambda name, exc: DatasetStatus(name, Freshness.ERROR, "", error=exc),
+            lock=self._lock_for(options, chosen),
+        )
 
     def is_stale(self, name: str) -> bool:
         """Tell whether a sync of the dataset would change anything; errors are raised."""
@@ -324,9 +310,12 @@ class Catalog:
         Files in place are left alone; a stored object with the wrong bytes is removed from
         the cache, so that it cannot be linked again.
         """
-        ask = SyncOptions(jobs=jobs, report=report)
-        chosen = self._chosen(names)
-        return self._each(chosen, ask, verify, lambda name, exc: Verification(name, error=exc))
+        return self._each(
+            self._chosen(names),
+            SyncOptions(jobs=jobs, report=report),
+            verify,
+            lambda name, exc: Verification(name, error=exc),
+        )
 
     def versions(
         self,
@@ -342,11 +331,10 @@ class Catalog:
         or a pattern over them. Raises `VersioningNotSupportedError` where there is none.
         """
         asked = SyncOptions(as_of).pin
-        with running(SyncOptions()) as run:
-            line = self._line(name, SyncOptions(), run)
-            pin = settled(asked, line.storage, run) if asked is not None else None
+        with self._opened(name) as sync:
+            pin = sync.run.settle(asked, sync.storage) if asked is not None else None
             at = pin.at if isinstance(pin, AsOf) else None
-            return line.versions(limit=limit, key=key, at=at)
+            return sync.versions(limit=limit, key=key, at=at)
 
     # --- the lock -----------------------------------------------------------------
 
@@ -362,7 +350,7 @@ class Catalog:
         `names` limit what is added. `upgrade` resolves again what is locked: all, or the
         named. Downloads nothing; hashes are filled in by the next sync.
         """
-        chosen = {name: self._dataset(name) for name in names or self.datasets}
+        chosen = {name: self.datasets[name] for name in self._chosen(names)}
         before = self.lock_file.load() or CatalogLock()
         todo = must_resolve(chosen, before, upgrade, self.root)
         fresh = self._resolved(todo, SyncOptions(jobs=jobs, report=report))
@@ -376,12 +364,9 @@ class Catalog:
         lock = self.lock_file.load()
         if lock is None:
             return [f"there is no '{self.lock_file.name}'"]
-        if names:
-            chosen = self._chosen(names)
-            return disagreements(
-                {n: self.datasets[n] for n in chosen}, lock.only(chosen), self.root
-            )
-        return disagreements(self.datasets, lock, self.root)
+        chosen = self._chosen(names)
+        datasets = {name: self.datasets[name] for name in chosen}
+        return disagreements(datasets, lock.only(chosen) if names else lock, self.root)
 
     def outdated(
         self, *names: str, jobs: int | None = None, report: events.Report = events.ignore
@@ -411,60 +396,61 @@ class Catalog:
         is one, else from what is placed, to what is latest. A dataset of which one side could
         not be had has its `error`.
         """
-        ask = SyncOptions(jobs=jobs, report=report)
+        options = SyncOptions(jobs=jobs, report=report)
         default = LOCK if self.lock_file.path.exists() else PLACED
-        old = self._side(default if a is None else a, names, ask)
-        new = self._side(LATEST if b is None else b, names, ask)
+        old = self._side(default if a is None else a, names, options)
+        new = self._side(LATEST if b is None else b, names, options)
         old, new = old.or_empty_as(new), new.or_empty_as(old)
         both = sorted({*old.entries, *old.errors, *new.entries, *new.errors})
         return compare_sides(old, new, both)
 
-    def _side(self, side: Instant | CatalogLock, names: Sequence[str], ask: SyncOptions) -> Side:
+    def _side(
+        self, side: Instant | CatalogLock, names: Sequence[str], options: SyncOptions
+    ) -> Side:
         chosen = self._chosen(names)
-        if not isinstance(side, str | CatalogLock) or side == LATEST:
-            return self._resolved(chosen, ask._replace(as_of=side))
         if side == PLACED:
             return Side(self._placed(chosen))
-        lock = side if isinstance(side, CatalogLock) else named_lock(side, self.lock_file)
-        if lock is None:
-            return self._resolved(chosen, ask._replace(as_of=str(side)))
-        return Side(lock.only(chosen if names else lock.datasets).datasets)
-
-    def _chosen(self, names: Sequence[str]) -> list[str]:
-        return [self._dataset(name).name for name in dict.fromkeys(names or self.datasets)]
+        lock = side
+        if isinstance(side, str) and side != LATEST:
+            lock = named_lock(side, self.lock_file) or side
+        if isinstance(lock, CatalogLock):
+            return Side(lock.only(chosen if names else lock.datasets).datasets)
+        return self._resolved(chosen, options._replace(as_of=lock))
 
     def _placed(self, names: Iterable[str]) -> dict[str, LockedDataset]:
-        with running(SyncOptions()) as run:
-            entries = {name: self._line(name, SyncOptions(), run).placed_entry() for name in names}
-        return {name: entry for name, entry in entries.items() if entry is not None}
+        with RunContext(SyncOptions()) as run:
+            entries = (
+                self._dataset_sync(name, SyncOptions(), run).placed_entry() for name in names
+            )
+            return {entry.name: entry for entry in entries if entry is not None}
 
-    def _resolved(self, names: Sequence[str], ask: SyncOptions) -> Side:
+    def _resolved(self, names: Sequence[str], options: SyncOptions) -> Side:
         """Return datasets as a lock needs them, resolved afresh, in the order of `names`."""
-        _ = ask.pin  # a time that cannot be read is no dataset's own failure
-        entries: dict[str, LockedDataset] = {}
-        errors: dict[str, DatacachalogError] = {}
-
-        def resolve_one(line: DatasetSync) -> None:
-            entries[line.dataset.name] = line.resolve_for_lock()
-
-        self._each(names, ask, resolve_one, errors.__setitem__)
+        _ = options.pin  # a time that cannot be read is no dataset's own failure
+        found = self._each(
+            names,
+            options,
+            DatasetSync.resolve_for_lock,
+            lambda name, exc: exc,  # noqa: ARG005 - the shape of the others
+        )
+        both = dict(zip(names, found, strict=True))
         return Side(
-            {name: entries[name] for name in names if name in entries},
-            {name: errors[name] for name in names if name in errors},
+            {name: entry for name, entry in both.items() if isinstance(entry, LockedDataset)},
+            {name: exc for name, exc in both.items() if isinstance(exc, DatacachalogError)},
         )
 
-    def _heed(self, ask: SyncOptions, names: Sequence[str]) -> CatalogLock | None:
+    def _lock_for(self, options: SyncOptions, names: Sequence[str]) -> CatalogLock | None:
         """Return the lock that counts in a call, or None if none does.
 
         Raises what is wrong with the call or with the lock: that is no dataset's own failure.
         """
-        if ask.pin is not None:
-            self._check_pin(ask.pin, names)
+        pin, mode = options.pin, self.lock_file.mode
+        if pin is not None:
+            self._check_pin(pin, names)
             return None
-        lock, mode = self.lock_file.read(), self.lock_file.mode
-        if lock is not None and mode is LockMode.LOCKED and lock is not self._agreed:
+        lock = self.lock_file.read()
+        if lock is not None and mode is LockMode.LOCKED:
             refuse_disagreement(self.datasets, lock, self.root)
-            self._agreed = lock
         if lock is not None and mode is LockMode.FROZEN:
             refuse_missing(names, lock)
         return lock
@@ -476,17 +462,11 @@ class Catalog:
                 hint="leave out one of them",
             )
         for name in names if isinstance(pin, VersionId) else ():
-            if not self._dataset(name).is_single:
+            if not self.datasets[name].is_single:
                 raise InvalidPinError(
                     f"'{name}' is not a single object, and {pin} is of one",
                     hint="ask for a time instead, such as `--as-of 2026-03-01`",
                 )
-
-    def _learn(self, lock: CatalogLock | None, lines: Iterable[DatasetSync]) -> LockNews:
-        """Put what the lines learnt into the lock; return what was new to `lock`."""
-        news = [line.hold.news for line in lines if line.hold.news is not None]
-        self.lock_file.update(news)
-        return LockNews.of(lock, news)
 
     # --- changing -----------------------------------------------------------------
 
@@ -504,17 +484,13 @@ class Catalog:
         place; `file` stays yours. Raises `PushRefusedError` for globs, pins and datasets
         without `push: true`, and `PushConflictError` if the remote changed.
         """
-        with running(SyncOptions(report=report)) as run:
-            line = self._line(name, SyncOptions(), run)
-            result = push(line, Path(file), force=force)
-            return result._replace(is_locked=self._relock(line))
-
-    def _relock(self, line: DatasetSync) -> bool:
-        """Let the lock, if it has the dataset, move to what was pushed: it is what is in place."""
-        lock, entry = self.lock_file.read(), line.placed_entry()
-        if lock is None or entry is None or entry.name not in lock.datasets:
-            return False
-        return self.lock_file.update([entry])
+        with self._opened(name, SyncOptions(report=report)) as sync:
+            result = push(sync, Path(file), force=force)
+            # What is in place now is what was pushed: a lock that has the dataset moves to it.
+            lock, entry = self.lock_file.read(), sync.placed_entry()
+        if lock is None or entry is None or name not in lock.datasets:
+            return result
+        return result._replace(is_locked=self.lock_file.update([entry]))
 
     def invalidate(self, name: str) -> int:
         """Forget the dataset's stored bytes; the next sync downloads all of it. Return the count.
@@ -528,92 +504,74 @@ class Catalog:
 
         Patterns are those of `exclude`: without `/` they match the base name at any depth.
         """
-        with running(SyncOptions()) as run:
-            return self._line(name, SyncOptions(), run).invalidate(pattern)
+        with self._opened(name) as sync:
+            return sync.invalidate(pattern)
 
     # --- behind it ----------------------------------------------------------------
 
-    def _keep_small(self, outcomes: Iterable[Outcome]) -> None:
-        """Make room in the cache after it grew, where the catalog sets a limit."""
-        limit = self.cache.max_size
-        if limit is not None and any(outcome.downloaded for outcome in outcomes):
-            evict(self.store, max_size=limit, unused_for=None, now=datetime.now(UTC))
+    def _chosen(self, names: Sequence[str]) -> list[str]:
+        return [self._dataset(name).name for name in dict.fromkeys(names or self.datasets)]
+
+    def _dataset(self, name: str) -> Dataset:
+        try:
+            return self.datasets[name]
+        except KeyError:
+            hint = did_you_mean(name, self.datasets) or _known(self.datasets)
+            raise DatasetNotFoundError(f"no dataset '{name}'", hint=hint) from None
 
     def _each(
         self,
         names: Sequence[str],
-        ask: SyncOptions,
+        options: SyncOptions,
         action: Callable[[DatasetSync], T],
         failed: Callable[[str, DatacachalogError], T],
         *,
         lock: CatalogLock | None = None,
-        lines: list[DatasetSync] | None = None,
     ) -> list[T]:
-        """Walk the line for each dataset, many at once; an error becomes that one's result.
-
-        The lines are added to `lines`, for what they know at the end.
-        """
+        """Run `action` for each dataset, many at once; an error becomes that one's result."""
         results: dict[str, T] = {}
-        walked: dict[str, DatasetSync] = {}
 
-        def walk(name: str) -> None:
+        def run_one(name: str) -> None:
             try:
-                line = self._line(name, ask, run, lock)
-                walked[name] = line
-                result = action(line)
+                results[name] = action(self._dataset_sync(name, options, run, lock))
             except DatacachalogError as exc:
-                result = failed(name, exc)
-            if isinstance(result, Outcome):
-                run.report(_finished(result))
-            results[name] = result
+                results[name] = failed(name, exc)
 
-        with running(ask) as run:
-            # Never in this thread: it must be free to hear Ctrl-C.
-            run.walkers.each(walk, names)
-        if lines is not None:
-            lines.extend(walked[name] for name in names if name in walked)
+        with RunContext(options) as run:
+            # Never in this thread: it must be free for Ctrl-C.
+            run.datasets.each(run_one, names)
         return [results[name] for name in names]
 
-    def _line(
-        self, name: str, ask: SyncOptions, run: RunContext, lock: CatalogLock | None = None
+    @contextmanager
+    def _opened(self, name: str, options: SyncOptions = PLAIN) -> Iterator[DatasetSync]:
+        """Give one dataset to work on in this thread, without a lock."""
+        with RunContext(options) as run:
+            yield self._dataset_sync(name, options, run)
+
+    def _dataset_sync(
+        self, name: str, options: SyncOptions, run: RunContext, lock: CatalogLock | None = None
     ) -> DatasetSync:
         dataset = self._dataset(name)
         storage = self.storage_of(dataset)
-        root = self._roots.get(name)
-        if root is None:
-            root = self._roots[name] = landing(dataset, self.data).as_posix()
-        pin, key = dataset.pin, name
-        if ask.pin is not None:
-            pin = settled(ask.pin, storage, run)
+        root = landing(dataset, self.data).as_posix()
+        pin, key, asked = dataset.pin, name, options.pin
+        if asked is not None:
+            pin = run.settle(asked, storage)
             key, root = f"{name}@{slug(pin)}", f"{root}@{slug(pin)}"
             self._refuse_shared_folder(root)
-        folder = self._folder(root)
         return DatasetSync(
             dataset=dataset,
             pin=pin,
             key=key,
             root=root,
             storage=storage,
-            disk=Disk(folder, self.store, storage.endpoint),
+            disk=Disk(self._folder(root), self.store, storage.endpoint),
             states=self._states,
-            policy=ask.policy,
+            policy=options.policy,
             run=run,
             folder_at=self._folder,
-            hold=self._hold(dataset, pin, lock, is_own=ask.pin is None),
+            lock=LockView(dataset, pin, self.root, lock, self.lock_file.mode),
         )
-
-    def _hold(
-        self, dataset: "Dataset", pin: Pin, lock: CatalogLock | None, *, is_own: bool
-    ) -> LockView:
-        """Return what the lock says; that it fits is found out once per lock and `is_own` pin."""
-        known = self._holds.get(dataset.name) if is_own else None
-        if known is not None:
-            hold = known.again(lock)
-        else:
-            hold = LockView(dataset, pin, self.root, lock, self.lock_file.mode)
-        if is_own:
-            self._holds[dataset.name] = hold
-        return hold
 
     def _refuse_shared_folder(self, root: str) -> None:
         """Raise if files of another pin would land in the folder of a dataset."""
@@ -635,36 +593,25 @@ class Catalog:
             if "@" in folder.name
         }
 
-    def _dataset(self, name: str) -> "Dataset":
-        try:
-            return self.datasets[name]
-        except KeyError:
-            known = ", ".join(f"'{n}'" for n in list(self.datasets)[:5]) or "none"
-            hint = did_you_mean(name, self.datasets) or f"the catalog has {known}"
-            raise DatasetNotFoundError(f"no dataset '{name}'", hint=hint) from None
-
     def _folder(self, root: str) -> Folder:
-        # Both are normalised; as paths they would be taken apart for each call.
-        path = str(self.root) if root == "." else os.path.join(self.root, root)
+        path = os.path.normpath(os.path.join(self.root, root))
         return Folder(path, _LINKS[self.cache.link], self.store.mode)
 
-    def storage_of(self, dataset: "Dataset") -> Storage:
+    def storage_of(self, dataset: Dataset) -> Storage:
         """Return the storage of a dataset, one per process, scheme and settings."""
-        brought = self._brought.get(dataset.storage or "")
-        if brought is not None:
-            return brought
+        given = self._given.get(dataset.storage or "")
+        if given is not None:
+            return given
         source = dataset.sources[0]
         key = (os.getpid(), uri.scheme_of(source), dataset.storage)
         with self._mutex:
-            storage = self._storages.get(key)
-            if storage is None:
+            if key not in self._storages:
                 settings = self._settings_of(dataset.storage)
-                storage = self._storages[key] = self._open_storage(source, settings)
-            return storage
+                self._storages[key] = self._open_storage(source, settings)
+            return self._storages[key]
 
-    def _settings_of(self, storage: str | None) -> "StorageSettings":
-        found = self._settings.get(storage or "")
-        return _models().StorageSettings() if found is None else found
+    def _settings_of(self, storage: str | None) -> StorageSettings:
+        return self._settings.get(storage or "") or StorageSettings()
 
 
 def load_catalog(
@@ -682,7 +629,6 @@ def load_catalog(
     Raises `CatalogNotFoundError`, or `InvalidCatalogError` with all problems at once.
     """
     found = find_catalog(path, environ=os.environ)
-    load = import_module("datacachalog.spec.loader").load
     loaded = load(found, environ=os.environ, filesystems=filesystems)
     return assemble(loaded, cache_dir=cache_dir, lock_mode=lock_mode, filesystems=filesystems)
 
@@ -723,20 +669,22 @@ def get(
     one); a glob goes into the folder `dest`. Files are the caller's own, writable copies;
     one that is there already with other bytes is an error.
     """
-    dataset: Dataset = _models().Dataset(name="get", source=uri.check_source(source))
-    target = Target.of(dataset, dest)
+    dataset = Dataset(name="get", source=uri.check_source(source)).with_resolved_paths(Path.cwd())
     owner = catalog or Catalog()
-    dataset = dataset.with_resolved_paths(Path.cwd())
-    with running(SyncOptions(jobs=jobs, report=report)) as run:
-        return retrieve(dataset, target, owner.storage_of(dataset), owner.store, run)
+    with RunContext(SyncOptions(jobs=jobs, report=report)) as run:
+        paths = retrieve(dataset, dest, owner.storage_of(dataset), owner.store, run)
+    return _one_or_many(dataset, paths)
 
 
-def _models() -> Any:
-    """Return the models of what users write, which bring pydantic along, when they are needed."""
-    return import_module("datacachalog.spec.models")
+def _one_or_many(dataset: Dataset, paths: list[Path]) -> OneOrMany:
+    """Return the path of a single object, and a list for a glob or list.
+
+    A single object that is excluded, where that is allowed, has no path.
+    """
+    return paths[0] if dataset.is_single and paths else paths
 
 
-def _by_name(datasets: "Iterable[Dataset]", root: Path) -> "dict[str, Dataset]":
+def _by_name(datasets: Iterable[Dataset], root: Path) -> dict[str, Dataset]:
     found: dict[str, Dataset] = {}
     for dataset in datasets:
         if dataset.name in found:
@@ -746,44 +694,22 @@ def _by_name(datasets: "Iterable[Dataset]", root: Path) -> "dict[str, Dataset]":
 
 
 def _refuse_unknown(names: Iterable[str], storages: set[str]) -> None:
-    """Raise if one of `names`, of filesystems that were brought, is no storage's."""
+    """Raise if one of `names`, of filesystems that were given, is no storage's."""
     for name in names:
         if name not in storages:
-            known = ", ".join(f"'{n}'" for n in sorted(storages)[:5]) or "none"
-            hint = did_you_mean(name, storages) or f"the catalog has {known}"
+            hint = did_you_mean(name, storages) or _known(sorted(storages))
             raise CatalogError(f"there is no storage '{name}'", hint=hint)
 
 
-def _cache_root(explicit: str | os.PathLike[str] | None, settings: "CacheSettings") -> Path:
+def _known(names: Iterable[str]) -> str:
+    some = ", ".join(f"'{name}'" for name in list(names)[:5])
+    return f"the catalog has {some or 'none'}"
+
+
+def _cache_root(explicit: str | os.PathLike[str] | None, settings: CacheSettings) -> Path:
     if explicit is not None:
         return Path(os.path.abspath(os.path.expanduser(explicit)))
     return cache_dir(settings.dir, os.environ)
-
-
-def _planned(outcome: Outcome) -> events.Planned:
-    """Return what was announced of an outcome for which nothing was to be done."""
-    return events.Planned(outcome.name, 0, 0, 0, 0, hits=outcome.hits)
-
-
-def _finished(outcome: Outcome) -> events.DatasetFinished:
-    return events.DatasetFinished(
-        dataset=outcome.name,
-        downloaded=outcome.downloaded,
-        downloaded_bytes=outcome.downloaded_bytes,
-        linked=outcome.linked,
-        hits=outcome.hits,
-        dropped=outcome.dropped,
-        total_bytes=outcome.total_bytes,
-        error=outcome.error,
-    )
-
-
-def _failed(name: str, error: DatacachalogError) -> Outcome:
-    return Outcome(name, error=error)
-
-
-def _unknown_status(name: str, error: DatacachalogError) -> DatasetStatus:
-    return DatasetStatus(name, Freshness.ERROR, "", error=error)
 
 
 def _raise_errors(errors: Mapping[str, DatacachalogError], asked: Sequence[str]) -> None:

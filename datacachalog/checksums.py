@@ -1,7 +1,7 @@
 """Checksums of bytes: which algorithms there are, computing several in one pass, comparing.
 
 blake3 is always computed: it is what states and locks record. Others only where the
-catalog demands one. Used by `spec` (to read `checksum:`) and `transfer`.
+catalog demands one.
 """
 
 import hashlib
@@ -102,27 +102,21 @@ class Hashes:
         finally:
             os.close(fd)
 
-    def read_range(self, fd: int, start: int, stop: int) -> None:
-        """Take bytes `start` to `stop` of an open file, without moving its offset."""
-        buffer = memoryview(bytearray(min(_CHUNK, stop - start)))
-        while start < stop:
-            count = os.preadv(fd, [buffer[: stop - start]], start)
-            if not count:
-                return
-            self.update(buffer[:count])
-            start += count
-
     def check(self, obj: RemoteObject) -> None:
         """Raise `ChecksumMismatchError` if a demanded checksum does not fit."""
         for wanted in self._demanded:
-            if wanted.algorithm == "blake3":
-                found = self.blake3
-            else:
-                found = self._hashers[wanted.algorithm].hexdigest()
+            name = wanted.algorithm
+            found = self.blake3 if name == "blake3" else self._hashers[name].hexdigest()
             if found != wanted.digest:
                 raise ChecksumMismatchError(
-                    f"'{obj.uri}' has {wanted.algorithm}:{found},"
-                    f" but {wanted.origin} demands {wanted}",
+                    f"'{obj.uri}' has {name}:{found}, but {wanted.origin} demands {wanted}",
                     hint="the source's bytes are not the expected ones: ask its owner, or "
                     + _REMEDIES[wanted.origin],
                 )
+
+
+def blake3_of(path: str) -> str:
+    """Return the blake3 of the file at `path`, 64 hex digits; raises plain OSError."""
+    hashes = Hashes(())
+    hashes.read(path)
+    return hashes.blake3

@@ -17,8 +17,9 @@ STALLING = """
 import sys, threading
 from pathlib import Path
 
-from datacachalog import download, events
+from datacachalog import events
 from datacachalog.spec.models import Dataset
+from datacachalog.sync import download
 from tests.memory_storage import MemoryStorage
 from tests.projects import LAKE, Project, orders
 

@@ -1,16 +1,15 @@
-"""The line for one dataset: resolve, plan, transfer, files.
+"""One dataset along the pipeline: resolve, plan, transfer, files, with its state around them.
 
-Strings the floors below together, with the state around them: read first, written last.
-`Catalog` builds one `DatasetSync` per dataset and call.
+The state is read first and written last. `Catalog` makes one `DatasetSync` per dataset and call.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from itertools import groupby
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -40,7 +39,7 @@ from datacachalog.sync.resolve import Policy, ask, digest, resolve
 from datacachalog.sync.results import DatasetStatus, Freshness, Outcome, judge
 from datacachalog.sync.retry import retrying
 from datacachalog.sync.run import RunContext
-from datacachalog.sync.transfer import LOCK_WAIT, Demand, Result, Transfer, demand_nothing
+from datacachalog.sync.transfer import LOCK_WAIT, Transfer, TransferResult
 
 if TYPE_CHECKING:
     from datacachalog.spec.models import Dataset
@@ -56,7 +55,7 @@ class DatasetSync:
     """One dataset under one pin on its way to disk.
 
     `key` names its state; `root` is its folder as the state records it (relative to the
-    project); `folder_at` opens any such folder; `hold` is what the lock says.
+    project); `folder_at` opens any such folder; `lock` is what the lock says.
     """
 
     dataset: "Dataset"
@@ -69,43 +68,37 @@ class DatasetSync:
     policy: Policy
     run: RunContext
     folder_at: Callable[[str], Folder]
-    hold: LockView
-    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    lock: LockView
 
-    # --- what is known ------------------------------------------------------------
+    # --- resolving ----------------------------------------------------------------
 
     def resolve(self, previous: State | None) -> Resolution:
         """Ask what the dataset means now, or take the answer that is known."""
-        locked = self.hold.find()
+        locked = self.lock.find()
         if locked is not None:
-            resolution = self._resolve_locked(locked, previous)
-        else:
-            # What is to get into the lock needs version ids, which no state may know.
-            policy = replace(self.policy, refresh=self.policy.refresh or self.hold.counts)
-            resolution = resolve(
+            return self._resolve_locked(locked, previous)
+        # What is to get into the lock needs version ids, which no state may know.
+        return self._warned(
+            resolve(
                 self.dataset,
                 self.pin,
                 self.storage,
                 previous=previous,
-                policy=policy,
-                now=self.now(),
+                policy=replace(self.policy, refresh=self.policy.refresh or self.lock.counts),
+                now=now(),
                 retry=self._retry,
                 server_now=self._server_now,
-                with_versions=self.hold.counts,
+                with_versions=self.lock.counts,
             )
-        for warning in resolution.warnings:
-            self.run.report(events.Warned(self.dataset.name, warning))
-        return resolution
+        )
 
     def resolve_for_lock(self) -> LockedDataset:
         """Ask the source afresh, with version ids, and return the lock's entry.
 
-        Local files are hashed at once: nothing else holds them.
+        Local files are hashed at once: nothing else identifies them.
         """
-        resolution = self._ask(with_versions=True)
-        for warning in resolution.warnings:
-            self.run.report(events.Warned(self.dataset.name, warning))
-        entry = self.hold.entry_for(resolution.objects, resolution.endpoint)
+        resolution = self._warned(self._ask(with_versions=True))
+        entry = self.lock.entry_for(resolution.objects, resolution.endpoint)
         if entry.held is not PinKind.HASH:
             return entry
         hashes: dict[str, str] = {}
@@ -117,7 +110,7 @@ class DatasetSync:
                 digests.update(data)
             hashes[obj.relpath] = digests.blake3
 
-        self.run.pool.each(read, resolution.objects)
+        self.run.workers.each(read, resolution.objects)
         return replace(entry, hashes=hashes)
 
     def versions(
@@ -125,47 +118,46 @@ class DatasetSync:
     ) -> list[ObjectVersion]:
         """Return the history of the dataset's sources, key by key, newest first."""
         is_excluded = globs.excluder(self.dataset.exclude)
-        is_chosen = globs.excluder([key]) if key is not None else lambda relpath: True  # noqa: ARG005
+        is_chosen = globs.excluder(["**" if key is None else key])
 
         def is_wanted(relpath: str) -> bool:
             return is_chosen(relpath) and not is_excluded(relpath)
 
-        found: dict[str, list[ObjectVersion]] = {}
-        for source in self.dataset.sources:
-            read = partial(self._read_history, source, limit=limit, at=at, is_wanted=is_wanted)
-            for uri, entries in groupby(self._retry(read), key=lambda version: version.uri):
-                found.setdefault(uri, list(entries))
-        return [version for entries in found.values() for version in entries]
+        def read(source: str) -> list[ObjectVersion]:
+            history = self.storage.versions(source)
+            return list(list_versions(history, limit=limit, at=at, is_wanted=is_wanted))
 
-    def _read_history(
-        self,
-        source: str,
-        *,
-        limit: int | None,
-        at: datetime | None,
-        is_wanted: Callable[[str], bool],
-    ) -> list[ObjectVersion]:
-        history = self.storage.versions(source)
-        return list(list_versions(history, limit=limit, at=at, is_wanted=is_wanted))
+        found: list[ObjectVersion] = []
+        for source in self.dataset.sources:
+            known = {version.uri for version in found}
+            found += [v for v in self._retry(partial(read, source)) if v.uri not in known]
+        return found
 
     def _ask(self, *, with_versions: bool) -> Resolution:
         return ask(
             self.dataset,
             self.pin,
             self.storage,
-            now=self.now(),
+            now=now(),
             retry=self._retry,
             server_now=self._server_now,
             with_versions=with_versions,
         )
 
+    def _warned(self, resolution: Resolution) -> Resolution:
+        for warning in resolution.warnings:
+            self._warn(warning)
+        return resolution
+
     def _retry(self, action: Callable[[], T]) -> T:
-        return retrying(action, cancel=self.run.cancel, failed=self._note_failed_listing)
+        def failed(error: DatacachalogError, attempt: int, delay: float) -> None:
+            name, uri = self.dataset.name, self.dataset.sources[0]
+            self.run.report(events.Retrying(name, uri, error, attempt, delay))
+
+        return retrying(action, cancel=self.run.cancel, failed=failed)
 
     def _server_now(self) -> datetime:
         return self._retry(lambda: self.run.now(self.storage))
-
-    # --- the lock -----------------------------------------------------------------
 
     def _resolve_locked(self, locked: LockedDataset, previous: State | None) -> Resolution:
         objects = locked.objects
@@ -195,41 +187,38 @@ class DatasetSync:
         is_there = found is not None and found.mtime_ns == placed.mtime_ns
         return placed.object if is_there or self.disk.is_stored(placed.object) else None
 
-    def recall(self) -> RecoveredState:
-        """Return what earlier runs left: the state, and what a killed one had announced."""
+    # --- planning -----------------------------------------------------------------
+
+    def recover(self) -> RecoveredState:
+        """Return what earlier runs left: the state, and what a killed one had begun."""
         return RecoveredState.read(self.states, self.key, self.root, self.disk)
 
-    def plan(self, resolution: Resolution, record: RecoveredState) -> Plan:
+    def plan(self, resolution: Resolution, before: RecoveredState) -> Plan:
         """Compare with what was placed and what lies on disk."""
         with collection_paused():
-            return plan(resolution, record.placed, self.disk)
+            return plan(resolution, before.placed, self.disk)
 
-    def paths(self, resolution: Resolution) -> Path | list[Path]:
-        """Return where the dataset's files are: one path for a single object."""
-        return self._one_or_many([obj.relpath for obj in resolution.objects])
-
-    def placed_paths(self) -> Path | list[Path]:
-        """Return the paths of the last sync, from its state; asks neither network nor disk."""
+    def placed_state(self) -> State:
+        """Return the state of the last sync; raise `NotFetchedError` if there was none."""
         state = self.states.read(self.key)
         if state is None or state.root != self.root:
             raise NotFetchedError(
                 f"'{self.dataset.name}' was not fetched yet",
                 hint=f"run `dcl sync {self.dataset.name}`",
             )
-        return self._one_or_many(state.files.relpath)
+        return state
 
-    def _one_or_many(self, relpaths: Sequence[str]) -> Path | list[Path]:
-        paths = [Path(self.disk.folder.path(relpath)) for relpath in relpaths]
-        # A single object that is excluded, where that is allowed, has no path.
-        return paths[0] if self.dataset.is_single and paths else paths
+    def placed_paths(self) -> list[Path]:
+        """Return the paths of the last sync, from its state; asks neither network nor disk."""
+        folder = self.disk.folder
+        return [Path(folder.path(relpath)) for relpath in self.placed_state().files.relpath]
 
     def placed_entry(self) -> LockedDataset | None:
         """Return what is in place as a lock's entry, from the state; None if nothing is."""
         state = self.states.read(self.key)
         if state is None:
             return None
-        objects = (placed.object for placed in state.files)
-        entry = self.hold.entry_for(objects, state.endpoint)
+        entry = self.lock.entry_for((placed.object for placed in state.files), state.endpoint)
         known = zip(state.files.relpath, state.files.blake3, strict=True)
         return replace(entry, hashes={path: b3 for path, b3 in known if b3 is not None})
 
@@ -237,17 +226,17 @@ class DatasetSync:
         """Return how the dataset stands; changes nothing."""
         checked = None
         try:
-            record = self.recall()
-            checked = record.state.checked if record.state is not None else None
-            resolution = self.resolve(record.state)
-            todo = self.plan(resolution, record)
+            before = self.recover()
+            checked = before.state.checked if before.state is not None else None
+            resolution = self.resolve(before.state)
+            todo = self.plan(resolution, before)
         except DatacachalogError as exc:
             return DatasetStatus(
                 self.dataset.name, Freshness.ERROR, str(self.pin), checked=checked, error=exc
             )
         return DatasetStatus(
             name=self.dataset.name,
-            freshness=judge(todo, was_fetched=record.state is not None),
+            freshness=judge(todo, was_fetched=before.state is not None),
             pin=str(self.pin),
             files=len(resolution.objects),
             size=sum(obj.size for obj in resolution.objects),
@@ -262,75 +251,69 @@ class DatasetSync:
             warnings=resolution.warnings,
         )
 
-    # --- what is done -------------------------------------------------------------
+    # --- syncing ------------------------------------------------------------------
 
-    def sync(self, *, dry_run: bool = False) -> tuple[Outcome, Resolution]:
-        """Make the folder match; return what was done and what it matches now.
+    def sync(self, *, dry_run: bool = False) -> Outcome:
+        """Make the folder match, and return what was done.
 
         A source that changes meanwhile is resolved again, at most three times.
         """
-        for again in range(1, RESOLVE_AGAIN + 1):
+        for attempt in count(1):
             try:
-                return self._sync_once(dry_run=dry_run)
+                outcome = self._sync_once(dry_run=dry_run)
+                break
             except ObjectChangedError as exc:
-                if self.policy.offline or self.hold.find() is not None:
+                if self.policy.offline or self.lock.find() is not None:
                     raise
+                if attempt > RESOLVE_AGAIN:
+                    raise ObjectChangedError(
+                        f"'{self.dataset.name}' keeps changing while it is fetched: {exc}",
+                        hint="run the command again when nobody writes to the source",
+                    ) from exc
                 if not isinstance(exc, MisreadKeyError):
-                    message = f"{exc}; resolving again ({again})"
-                    self.run.report(events.Warned(self.dataset.name, message))
+                    self._warn(f"{exc}; resolving again ({attempt})")
                 # What was known without asking has just proven wrong.
                 self.policy = replace(self.policy, refresh=True)
-        try:
-            return self._sync_once(dry_run=dry_run)
-        except ObjectChangedError as exc:
-            raise ObjectChangedError(
-                f"'{self.dataset.name}' keeps changing while it is fetched: {exc}",
-                hint="run the command again when nobody writes to the source",
-            ) from exc
+        self.run.report(outcome.event())
+        return outcome
 
-    def _sync_once(self, *, dry_run: bool) -> tuple[Outcome, Resolution]:
-        record, todo = self._compare()
+    def _sync_once(self, *, dry_run: bool) -> Outcome:
+        before, todo = self._compare()
         if dry_run:
-            return self._outcome(todo, None), todo.resolution
-        if self._is_done(record, todo):
-            return self._confirm(record, todo), todo.resolution
-        with self._alone() as has_waited:
-            if has_waited or self.states.mark(self.key) != record.mark:
+            return self._outcome(todo)
+        if self._is_done(before, todo):
+            return self._confirm(before, todo)
+        with self._locked() as has_waited:
+            if has_waited or self.states.mark(self.key) != before.mark:
                 # Another run was at it, and the source may have moved on: look again.
-                record, todo = self._compare()
-                if self._is_done(record, todo):
-                    return self._confirm(record, todo), todo.resolution
-            return self._carry_out(record, todo), todo.resolution
+                before, todo = self._compare()
+                if self._is_done(before, todo):
+                    return self._confirm(before, todo)
+            return self._carry_out(before, todo)
 
     def _compare(self) -> tuple[RecoveredState, Plan]:
-        record = self.recall()
-        todo = self.plan(self.resolve(record.state), record)
-        self._report(todo)
-        return record, todo
+        before = self.recover()
+        todo = self.plan(self.resolve(before.state), before)
+        self.run.report(
+            events.Planned(
+                self.dataset.name,
+                downloads=len(todo.downloads),
+                download_bytes=todo.download_bytes,
+                links=len(todo.links),
+                drops=len(todo.drops),
+                hits=len(todo.hits),
+            )
+        )
+        for keep in todo.keeps:
+            self._warn(f"'{keep.relpath}' is {keep.reason}; it stays and is yours from now on")
+        return before, todo
 
-    def _is_done(self, record: RecoveredState, todo: Plan) -> bool:
+    def _is_done(self, before: RecoveredState, todo: Plan) -> bool:
         """Tell whether all is in place and on record; raise if its checksums do not fit."""
-        self._check_hits(record, todo)
-        return todo.is_noop and record.is_settled and len(todo.hits) == len(record.placed)
+        self._check_hits(before, todo)
+        return todo.is_noop and before.is_settled and len(todo.hits) == len(before.placed)
 
-    def _carry_out(self, record: RecoveredState, todo: Plan) -> Outcome:
-        self._refuse_downloads_offline(todo)
-        resolution = todo.resolution
-        try:
-            result = self._transfer(todo, record).execute()
-        except (ObjectNotFoundError, ObjectChangedError) as exc:
-            locked = self.hold.find()
-            if locked is not None:
-                raise lost(locked, exc) from exc
-            if isinstance(exc, ObjectChangedError) or not isinstance(self.pin, Latest):
-                raise
-            # It was there when it was resolved a moment ago: deleted meanwhile.
-            raise ObjectChangedError(f"{exc}, although it was listed", hint=exc.hint) from exc
-        self._settle(record, resolution, result)
-        self.hold.note(resolution, result.placed)
-        return self._outcome(todo, result)
-
-    def _check_hits(self, record: RecoveredState, todo: Plan) -> None:
+    def _check_hits(self, before: RecoveredState, todo: Plan) -> None:
         """Compare files in place with checksums they were not yet compared with.
 
         A lock's hashes are compared with the recorded ones; a checksum that is new in the
@@ -339,19 +322,19 @@ class DatasetSync:
         hashes = todo.resolution.hashes
         if hashes:
             for hit in todo.hits:
-                known = record.placed.blake3[hit.row]
+                known = before.placed.blake3[hit.row]
                 wanted = hashes.get(hit.object.relpath, known)
                 if wanted != known:
                     demanded = Checksum("blake3", str(wanted), LOCK)
                     Hashes([demanded], known=known).check(hit.object)
-        compared = record.state.checksum if record.state is not None else ""
+        compared = before.state.checksum if before.state is not None else ""
         if todo.hits and self._checksum_text() not in ("", compared):
-            self.run.pool.each(self._check_hit, todo.hits)
+            self.run.workers.each(self._check_hit, todo.hits)
 
     def _check_hit(self, hit: Hit) -> None:
         checksum = self.dataset.checksum_of(hit.object.relpath)
         if checksum is not None:
-            hashes = Hashes([Checksum(checksum.algorithm, checksum.digest)])
+            hashes = Hashes([checksum])
             hashes.read(self.disk.folder.path(hit.object.relpath))
             hashes.check(hit.object)
 
@@ -360,39 +343,9 @@ class DatasetSync:
         checksum = self.dataset.checksum
         return "" if checksum is None else json.dumps(checksum, sort_keys=True)
 
-    def _transfer(self, todo: Plan, record: RecoveredState) -> Transfer:
-        return Transfer(
-            dataset=self.dataset.name,
-            plan=todo,
-            storage=self.storage,
-            disk=self.disk,
-            run=self.run,
-            demand=self._demand(todo.resolution),
-            before=record.placed,
-            announce=lambda coming: self.states.announce(
-                self.key, self._state(todo.resolution, coming)
-            ),
-            is_offline=self.policy.offline,
-        )
-
-    def _demand(self, resolution: Resolution) -> Demand:
-        if self.dataset.checksum is None and not resolution.hashes:
-            return demand_nothing
-        return lambda obj: self._demanded(obj, resolution)
-
-    def _demanded(self, obj: RemoteObject, resolution: Resolution) -> list[Checksum]:
-        demanded = []
-        checksum = self.dataset.checksum_of(obj.relpath)
-        if checksum is not None:
-            demanded.append(Checksum(checksum.algorithm, checksum.digest))
-        locked = resolution.hashes.get(obj.relpath)
-        if locked is not None:
-            demanded.append(Checksum("blake3", locked, LOCK))
-        return demanded
-
-    def _confirm(self, record: RecoveredState, todo: Plan) -> Outcome:
-        """Note that all still is as it should be, writing as little as possible."""
-        resolution, state = todo.resolution, record.state
+    def _confirm(self, before: RecoveredState, todo: Plan) -> Outcome:
+        """Record that all still is as it should be, writing as little as possible."""
+        resolution, state = todo.resolution, before.state
         assert state is not None
         if resolution.origin is not Origin.STATE:
             fresh = self._state(resolution, state.files)
@@ -401,13 +354,68 @@ class DatasetSync:
                 self.states.write(self.key, fresh)
             elif state.checked != fresh.checked:
                 self.states.confirm(self.key, fresh.checked)
-        self.hold.note(resolution, state.files)
+        self.lock.note(resolution, state.files)
         self.disk.sweep()
-        return self._outcome(todo, None)
+        return self._outcome(todo)
+
+    def _carry_out(self, before: RecoveredState, todo: Plan) -> Outcome:
+        if self.policy.offline and todo.downloads:
+            raise OfflineError(
+                f"{len(todo.downloads)} files of '{self.dataset.name}' are not in the cache,"
+                " and `--offline` fetches nothing",
+                hint=f"run `dcl sync {self.dataset.name}` once with the network",
+            )
+        try:
+            result = self._transfer(before, todo)
+        except (ObjectNotFoundError, ObjectChangedError) as exc:
+            locked = self.lock.find()
+            if locked is not None:
+                raise lost(locked, exc) from exc
+            if isinstance(exc, ObjectChangedError) or not isinstance(self.pin, Latest):
+                raise
+            # It was there when it was resolved a moment ago: deleted meanwhile.
+            raise ObjectChangedError(f"{exc}, although it was listed", hint=exc.hint) from exc
+        self.lock.note(todo.resolution, result.placed)
+        return self._outcome(todo, result)
+
+    def _transfer(self, before: RecoveredState, todo: Plan) -> TransferResult:
+        """Do what the plan says, and record what is in place, last of all."""
+        resolution = todo.resolution
+        result = Transfer(
+            dataset=self.dataset.name,
+            plan=todo,
+            storage=self.storage,
+            disk=self.disk,
+            run=self.run,
+            demand=partial(self._demanded, resolution),
+            before=before.placed,
+            write_journal=lambda coming: self.states.announce(
+                self.key, self._state(resolution, coming)
+            ),
+            is_offline=self.policy.offline,
+        ).execute()
+        for old in before.elsewhere:
+            self._leave(old, result.placed)
+        # A killed run may have made folders without files in them, or left some behind.
+        if before.coming or before.placed.relpath != result.placed.relpath:
+            known = {*before.placed.relpath, *before.coming}
+            for relpath in known.difference(result.placed.relpath):
+                self.disk.folder.prune(relpath)
+        self.states.write(self.key, self._state(resolution, result.placed))
+        self.states.settle(self.key)
+        return result
+
+    def _demanded(self, resolution: Resolution, obj: RemoteObject) -> list[Checksum]:
+        checksum = self.dataset.checksum_of(obj.relpath)
+        demanded = [] if checksum is None else [checksum]
+        locked = resolution.hashes.get(obj.relpath)
+        if locked is not None:
+            demanded.append(Checksum("blake3", locked, LOCK))
+        return demanded
 
     def _state(self, resolution: Resolution, placed: PlacedFiles) -> State:
         # A frozen lock need not be what the catalog says, and must not pass for it later.
-        is_foreign = resolution.origin is Origin.LOCK and not self.hold.fits
+        is_foreign = resolution.origin is Origin.LOCK and not self.lock.fits
         return State(
             dataset=self.dataset.name,
             digest="" if is_foreign else digest(self.dataset, self.pin, self.storage.endpoint),
@@ -418,18 +426,6 @@ class DatasetSync:
             checksum=self._checksum_text(),
             files=placed,
         )
-
-    def _settle(self, record: RecoveredState, resolution: Resolution, result: Result) -> None:
-        """Record what is in place, last of all."""
-        for old in record.elsewhere:
-            self._leave(old, result.placed)
-        # A killed run may have made folders without files in them, or left some behind.
-        if record.coming or record.placed.relpath != result.placed.relpath:
-            known = {*record.placed.relpath, *record.coming}
-            for relpath in known.difference(result.placed.relpath):
-                self.disk.folder.prune(relpath)
-        self.states.write(self.key, self._state(resolution, result.placed))
-        self.states.settle(self.key)
 
     def _leave(self, old: State, placed: PlacedFiles) -> None:
         """Remove our untouched files from where the dataset lay before its path changed."""
@@ -442,86 +438,11 @@ class DatasetSync:
             if folder.look(relpath) is None:
                 folder.prune(relpath)
             elif not folder.drop(relpath, size=row.object.size, mtime_ns=row.mtime_ns):
-                message = f"'{path}' was edited here; it stays and is yours from now on"
-                self.run.report(events.Warned(self.dataset.name, message))
+                self._warn(f"'{path}' was edited here; it stays and is yours from now on")
         folder.leave()
 
-    def _refuse_downloads_offline(self, todo: Plan) -> None:
-        if self.policy.offline and todo.downloads:
-            raise OfflineError(
-                f"{len(todo.downloads)} files of '{self.dataset.name}' are not in the cache,"
-                " and `--offline` fetches nothing",
-                hint=f"run `dcl sync {self.dataset.name}` once with the network",
-            )
-
-    @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        """Hold the dataset's lock; yields whether another run had it first.
-
-        It saves double work. Where locks do nothing, renames keep both runs right.
-        """
-        lock = FileLock(self.states.lock_path(self.key))
-        has_waited = not lock.acquire(sleep=self.run.cancel.sleep)
-        if has_waited:
-            lock.acquire(wait=LOCK_WAIT, sleep=self.run.cancel.sleep)
-        try:
-            yield has_waited
-        finally:
-            lock.release()
-
-    def adopt(self, obj: RemoteObject, snapshot: str) -> None:
-        """Make the file `snapshot` the stored object `obj`, and put it in place (after a push)."""
-        store, fingerprint = self.disk.store, obj.fingerprint(self.storage.endpoint)
-        try:
-            store.seal(snapshot, obj.mtime_ns)
-            store.adopt(snapshot, fingerprint)
-        except OSError as exc:
-            raise no_room(exc, snapshot) from exc
-        resolution = Resolution((obj,), self.pin, self.storage.endpoint, self.now())
-        with self._alone(), self.disk.accepting(store.path(fingerprint)):
-            record = self.recall()
-            result = self._transfer(self.plan(resolution, record), record).execute()
-            self._settle(record, resolution, result)
-
-    def invalidate(self, pattern: str) -> int:
-        """Discard the stored objects of files that match, and distrust what is in place.
-
-        Returns how many files that were. Their rows stay, so that the files still count as
-        ours, but without a hash they are not what they should be.
-        """
-        is_matching = globs.excluder([pattern])
-        with self._alone():
-            state = self.states.read(self.key)
-            if state is None:
-                return 0
-            rows = list(state.files)
-            matching = [i for i, row in enumerate(rows) if is_matching(row.object.relpath)]
-            for i in matching:
-                self.disk.store.discard(rows[i].object.fingerprint(state.endpoint))
-                rows[i] = replace(rows[i], blake3=None)
-            fresh = replace(state, files=PlacedFiles.of(rows), checked=EPOCH)
-            self.states.write(self.key, fresh)
-            return len(matching)
-
-    # --- what is said -------------------------------------------------------------
-
-    def _report(self, todo: Plan) -> None:
-        self.run.report(
-            events.Planned(
-                self.dataset.name,
-                downloads=len(todo.downloads),
-                download_bytes=todo.download_bytes,
-                links=len(todo.links),
-                drops=len(todo.drops),
-                hits=len(todo.hits),
-            )
-        )
-        for keep in todo.keeps:
-            message = f"'{keep.relpath}' is {keep.reason}; it stays and is yours from now on"
-            self.run.report(events.Warned(self.dataset.name, message))
-
-    def _outcome(self, todo: Plan, result: Result | None) -> Outcome:
-        kept = tuple(f"'{k.relpath}' is {k.reason}; it stays" for k in todo.keeps)
+    def _outcome(self, todo: Plan, result: TransferResult | None = None) -> Outcome:
+        kept = tuple(f"'{keep.relpath}' is {keep.reason}; it stays" for keep in todo.keeps)
         return Outcome(
             name=self.dataset.name,
             plan=todo,
@@ -535,6 +456,60 @@ class DatasetSync:
             warnings=todo.resolution.warnings + kept,
         )
 
-    def _note_failed_listing(self, error: DatacachalogError, attempt: int, delay: float) -> None:
-        uri = self.dataset.sources[0]
-        self.run.report(events.Retrying(self.dataset.name, uri, error, attempt, delay))
+    @contextmanager
+    def _locked(self) -> Iterator[bool]:
+        """Hold the dataset's file lock; yields whether another run had it first.
+
+        It saves double work. Where locks do nothing, renames keep both runs right.
+        """
+        lock = FileLock(self.states.lock_path(self.key))
+        has_waited = not lock.acquire(sleep=self.run.cancel.sleep)
+        if has_waited:
+            lock.acquire(wait=LOCK_WAIT, sleep=self.run.cancel.sleep)
+        try:
+            yield has_waited
+        finally:
+            lock.release()
+
+    def _warn(self, message: str) -> None:
+        self.run.report(events.Warned(self.dataset.name, message))
+
+    # --- changing what is there ---------------------------------------------------
+
+    def adopt(self, obj: RemoteObject, snapshot: str) -> None:
+        """Make the file `snapshot` the stored object `obj`, and put it in place (after a push)."""
+        store, fingerprint = self.disk.store, obj.fingerprint(self.storage.endpoint)
+        try:
+            store.seal(snapshot, obj.mtime_ns)
+            store.adopt(snapshot, fingerprint)
+        except OSError as exc:
+            raise no_room(exc, snapshot) from exc
+        resolution = Resolution((obj,), self.pin, self.storage.endpoint, now())
+        with self._locked(), self.disk.accepting(store.path(fingerprint)):
+            before = self.recover()
+            self._transfer(before, self.plan(resolution, before))
+
+    def invalidate(self, pattern: str) -> int:
+        """Discard the stored objects of files that match, and distrust what is in place.
+
+        Returns how many files that were. Their rows stay, so that the files still count as
+        ours, but without a hash they are not what they should be.
+        """
+        is_matching = globs.excluder([pattern])
+        with self._locked():
+            state = self.states.read(self.key)
+            if state is None:
+                return 0
+            rows = list(state.files)
+            matching = [i for i, row in enumerate(rows) if is_matching(row.object.relpath)]
+            for i in matching:
+                self.disk.store.discard(rows[i].object.fingerprint(state.endpoint))
+                rows[i] = replace(rows[i], blake3=None)
+            fresh = replace(state, files=PlacedFiles.of(rows), checked=EPOCH)
+            self.states.write(self.key, fresh)
+            return len(matching)
+
+
+def now() -> datetime:
+    """Return this machine's time."""
+    return datetime.now(UTC)

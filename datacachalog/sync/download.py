@@ -1,9 +1,9 @@
-"""One object on its way into the store: whole if it is small, else in ranges.
+"""One object on its way into the store: small ones as a whole, large ones in ranges.
 
 A small object is received in one thread and stored by another. The ranges of a large one are
 written in place by the threads that receive them, and hashed in order as they come. Nothing
-is in the store before size, identity and checksums are verified. Used by `download_queue`; knows
-storages and the store, but neither plans nor folders.
+is in the store before size, identity and checksums are verified. Used by `download_queue` and
+`transfer`; knows storages and the store, but neither plans nor folders.
 """
 
 import errno
@@ -23,8 +23,7 @@ from datacachalog.checksums import Checksum, Hashes
 from datacachalog.errors import CacheError, DatacachalogError, IntegrityError, ThrottledError
 from datacachalog.model import RemoteObject
 from datacachalog.storage.base import Storage
-from datacachalog.sync.concurrency import ByteBudget, Concurrency
-from datacachalog.sync.pool import Batch
+from datacachalog.sync.concurrency import ByteBudget, Concurrency, TaskGroup
 from datacachalog.sync.retry import Cancel, retrying
 
 RANGE = 8 << 20
@@ -36,275 +35,273 @@ WHOLE = 1 << 20
 _STREAM_BUFFERS = 1 << 20
 
 Buffer = bytes | memoryview
+Demand = Callable[[RemoteObject], Sequence[Checksum]]
+"""Gives the checksums that the catalog and the lock demand of an object."""
 
 
-class Transport(NamedTuple):
-    """What all downloads of a run share: its end, its events, its limits.
+class Stored(NamedTuple):
+    """An object that lies verified in the store: where, and its blake3 (64 hex digits)."""
 
-    `note(answers, count)` is told of requests that ended and of bytes that came.
+    path: str
+    blake3: str
+    is_downloaded: bool
+
+
+class DownloadGroup(TaskGroup):
+    """The downloads of one dataset: where from, where to, and what came of them.
+
+    `stored` gets what is in the store, by URI. `skipped` gets large objects that another run is
+    fetching, or has fetched meanwhile.
     """
 
-    cancel: Cancel
-    report: events.Report
-    temps: set[str]
-    budget: ByteBudget
-    concurrency: Concurrency
-    note: Callable[[int, int], None]
+    def __init__(
+        self,
+        dataset: str,
+        storage: Storage,
+        store: Store,
+        demand: Demand,
+        *,
+        cancel: Cancel,
+        report: events.Report,
+        temps: set[str],
+    ) -> None:
+        super().__init__(cancel)
+        self.dataset = dataset
+        self.storage = storage
+        self.store = store
+        self.demand = demand
+        self.report = report
+        self.temps = temps
+        self.stored: dict[str, Stored] = {}
+        self.skipped: list[RemoteObject] = []
 
 
-class Destination(NamedTuple):
-    """What the downloads of one dataset share: where from, where to, and who is told what.
+class ByteRange:
+    """Bytes `start` to `stop` of an object: how far they came, and what came and still waits."""
 
-    `demand` gives the checksums that an object must have. Called from any thread, in place of
-    a download that is not needed: `busy(obj)`, another run is fetching it, and `found(obj)`, it
-    is in the store by now; else `arrived(obj, fingerprint, blake3)` at its end.
-    """
-
-    dataset: str
-    storage: Storage
-    store: Store
-    endpoint: str
-    demand: Callable[[RemoteObject], Sequence[Checksum]]
-    arrived: Callable[[RemoteObject, str, str], None]
-    busy: Callable[[RemoteObject], None]
-    found: Callable[[RemoteObject], None]
-
-
-class Range:
-    """Bytes `start` to `stop` of an object: how far they came, and what is still to be hashed."""
-
-    __slots__ = ("at", "held", "is_done", "start", "stop", "waiting")
+    __slots__ = ("at", "budget", "is_done", "start", "stop", "waiting")
 
     def __init__(self, start: int, stop: int) -> None:
-        self.start = start
+        self.start = self.at = start
         self.stop = stop
-        self.at = start
-        self.held = 0
+        self.budget = 0
         self.is_done = False
         self.waiting: deque[Buffer] = deque()
 
 
-class ObjectDownload:
-    """Brings one object into the store; a task of `batch`, which it ends with `finish`.
+class DownloadTask:
+    """Brings one object into the store; a task of `group`, which it ends with `finish`.
 
     `lock` is that of a large object, where it is held already.
     """
 
     __slots__ = (
-        "_batch", "_error", "_fd", "_fingerprint", "_hashes", "_head", "_is_hashing", "_is_over",
-        "_is_stored", "_left", "_lock", "_must_hash_again", "_mutex", "_ranges", "_temp", "_to",
-        "_transport", "object",
+        "_budget", "_concurrency", "_error", "_fd", "_fingerprint", "_group", "_hashes", "_head",
+        "_is_hashing", "_is_over", "_is_stored", "_lock", "_must_hash_again", "_mutex", "_open",
+        "_temp", "object", "ranges",
     )  # fmt: skip
 
     def __init__(
         self,
         obj: RemoteObject,
-        to: Destination,
-        transport: Transport,
-        batch: Batch,
+        group: DownloadGroup,
+        concurrency: Concurrency,
+        budget: ByteBudget,
         lock: FileLock | None = None,
     ) -> None:
         self.object = obj
-        self._to = to
-        self._transport = transport
-        self._batch = batch
+        self.ranges = [ByteRange(0, obj.size)] if obj.size <= WHOLE else []
+        self._group = group
+        self._concurrency = concurrency
+        self._budget = budget
         self._lock = lock
+        self._mutex = threading.Lock()
         self._error: BaseException | None = None
         self._temp = ""
         self._fd = -1
         self._is_over = self._is_stored = False
 
     @property
-    def is_whole(self) -> bool:
+    def is_small(self) -> bool:
         """Tell whether the object is received and stored as a whole."""
         return self.object.size <= WHOLE
 
     @property
     def is_over(self) -> bool:
         """Tell whether nothing more is to be done for it."""
-        return self._is_over or self._batch.has_failed or self._transport.cancel.is_set
+        return self._is_over or self._group.is_over
 
     def fail(self, error: BaseException) -> None:
         """End the download, and the dataset's others, because of `error`."""
+        if isinstance(error, OSError) and not isinstance(error, DatacachalogError):
+            error = no_room(error, self._temp)
         self._is_over = True
         self._error = self._error or error
-        self._batch.fail(error)
+        self._group.fail(error)
 
     def finish(self) -> None:
         """Say that it is over, once for each download."""
         error = self._error if isinstance(self._error, DatacachalogError) else None
         if (error is not None and self._temp) or self._is_stored:
-            event = events.TransferFinished(self._to.dataset, self.object, error)
+            event = events.TransferFinished(self._group.dataset, self.object, error)
             try:
-                self._transport.report(event)
+                self._group.report(event)
             except BaseException as exc:  # noqa: BLE001 - a worker: `wait` raises it
-                self._batch.fail(exc)
+                self._group.fail(exc)
         if self._lock is not None:
             self._lock.release()
-        self._batch.end()
+        self._group.end()
 
-    # --- as a whole -----------------------------------------------------------------
+    # --- receiving --------------------------------------------------------------------
 
-    def receive(self, before_retry: Callable[[], None]) -> list[Buffer]:
-        """Return the object's bytes; after a transient error only what is missing is asked for."""
-        body: list[Buffer] = []
+    def receive(self, part: ByteRange, before_retry: Callable[[], None] = lambda: None) -> None:
+        """Bring the bytes of a range; after a transient error only what is missing is asked for.
+
+        Returns with it incomplete if the download is over.
+        """
 
         def failed(error: DatacachalogError, attempt: int, delay: float) -> None:
             before_retry()
-            self._note_retry(error, attempt, delay)
+            uri = self.object.uri
+            self._group.report(events.Retrying(self._group.dataset, uri, error, attempt, delay))
 
-        retrying(lambda: self._receive(body), cancel=self._transport.cancel, failed=failed)
-        return body
+        retrying(partial(self._request, part), cancel=self._group.cancel, failed=failed)
 
-    def _receive(self, body: list[Buffer]) -> None:
-        """Go on with `body` where it ends."""
-        obj, concurrency = self.object, self._transport.concurrency
-        count = sum(map(len, body))
-        refusals = concurrency.refusals
+    def _request(self, part: ByteRange) -> None:
+        """Go on with a range where it ends."""
+        obj, refusals = self.object, self._concurrency.refusals
         try:
-            for buffer in self._to.storage.read(obj, count, obj.size):
-                body.append(buffer)
-                count += len(buffer)
-            if count != obj.size:
-                raise _wrong_length(obj, count, obj.size)
-        except ThrottledError:
-            concurrency.lower(refusals)
-            raise
-        except IntegrityError as exc:
-            if not exc.is_resumable:
-                body.clear()
-            raise
-
-    def store(self, body: Sequence[Buffer]) -> None:
-        """Verify the object's bytes and make them the stored object."""
-        obj, report = self.object, self._transport.report
-        self._fingerprint = obj.fingerprint(self._to.endpoint)
-        self._hashes = Hashes(self._to.demand(obj))
-        try:
-            self._open()
-            for buffer in body:
-                files.write_all(self._fd, buffer)
-                self._hashes.update(buffer)
-            report(events.Transferred(self._to.dataset, obj, obj.size))
-            self._commit()
-        except DatacachalogError:
-            raise
-        except OSError as exc:
-            raise no_room(exc, self._temp) from exc
-        finally:
-            self._close()
-
-    # --- in ranges ------------------------------------------------------------------
-
-    def begin(self, *, in_one: bool) -> list[Range]:
-        """Open the download of a large object; return its ranges, none if it is not needed.
-
-        With `in_one` there is one range: where there are many large objects, they are the parallel
-        streams. Then it is finished with its last range.
-        """
-        obj, store = self.object, self._to.store
-        self._fingerprint = obj.fingerprint(self._to.endpoint)
-        if self._lock is None and obj.size > RANGE:
-            # It saves bandwidth: where locks do nothing, both runs fetch and the second rename
-            # changes nothing.
-            self._lock = FileLock(store.lock_path(self._fingerprint))
-            if not self._lock.acquire(sleep=self._transport.cancel.sleep):
-                self._to.busy(obj)
-                return []
-            if store.find(self._fingerprint, size=obj.size, mtime_ns=obj.mtime_ns):
-                # It arrived after the plan was made.
-                self._lock.release()
-                self._to.found(obj)
-                return []
-        step = obj.size if in_one else RANGE
-        self._mutex = threading.Lock()
-        self._hashes = Hashes(self._to.demand(obj))
-        self._head = 0
-        self._is_hashing = self._must_hash_again = False
-        self._ranges: list[Range] = []
-        try:
-            self._open()
-            # Before memory takes a range of each step: a listing may claim any size.
-            _make_room(self._fd, obj.size)
-            self._ranges = [Range(at, min(at + step, obj.size)) for at in range(0, obj.size, step)]
-        except OSError as exc:
-            raise no_room(exc, self._temp) from exc
-        finally:
-            if not self._ranges:
-                self._close()
-        self._left = len(self._ranges)
-        return self._ranges
-
-    def buffered(self, part: Range) -> int:
-        """Return how many bytes of a range may wait in memory to be hashed."""
-        count = part.stop - part.start
-        return min(count, _STREAM_BUFFERS) if len(self._ranges) == 1 else count
-
-    def receive_range(self, part: Range) -> None:
-        """Bring one range into the file; the last one to end finishes the download."""
-        try:
-            if not self.is_over:
-                attempt = partial(self._attempt, part)
-                retrying(attempt, cancel=self._transport.cancel, failed=self._note_retry)
-        except BaseException as exc:  # noqa: BLE001 - a worker: `wait` raises it
-            self.fail(exc)
-        with self._mutex:
-            self._left -= 1
-            is_last = not self._left
-        if is_last:
-            self._clean_up()
-            self.finish()
-
-    def _attempt(self, part: Range) -> None:
-        """Go on with a range; return with it incomplete if the download is over."""
-        concurrency = self._transport.concurrency
-        refusals = concurrency.refusals
-        try:
-            for buffer in self._to.storage.read(self.object, part.at, part.stop):
+            for buffer in self._group.storage.read(obj, part.at, part.stop):
                 if self.is_over:
-                    self._transport.cancel.check()
+                    self._group.cancel.check()
                     return
                 self._take(part, buffer)
-                self._transport.note(0, len(buffer))
             if part.at != part.stop:
-                raise _wrong_length(self.object, part.at - part.start, part.stop - part.start)
+                count = part.at - part.start
+                raise IntegrityError(
+                    f"'{obj.uri}' ended after {count} of {part.stop - part.start} bytes"
+                )
         except ThrottledError:
-            concurrency.lower(refusals)
+            self._concurrency.lower(refusals)
             raise
         except IntegrityError as exc:
             if not exc.is_resumable:
                 self._start_over(part)
             raise
-        self._transport.note(1, 0)
-        part.is_done = True
-        self._hash_on()
 
-    def _take(self, part: Range, buffer: Buffer) -> None:
-        """Write the next bytes of a range in place, and hash what can be."""
+    def _take(self, part: ByteRange, buffer: Buffer) -> None:
+        """Keep the next bytes of a range; of a large object, write them, and hash what can be."""
         if part.at + len(buffer) > part.stop:
-            wanted = part.stop - part.start
-            raise _wrong_length(self.object, part.at - part.start + len(buffer), wanted)
-        try:
-            files.pwrite_all(self._fd, buffer, part.at)
-        except OSError as exc:
-            raise no_room(exc, self._temp) from exc
+            raise IntegrityError(f"'{self.object.uri}' sent more bytes than it has")
+        if self.is_small:
+            part.waiting.append(buffer)
+            part.at += len(buffer)
+            return
+        files.pwrite_all(self._fd, buffer, part.at)
         with self._mutex:
             part.waiting.append(buffer)
             part.at += len(buffer)
-        self._advance(len(buffer))
+        self._report_bytes(len(buffer))
         self._hash_on()
+        self._concurrency.record(0, len(buffer))
 
-    def _start_over(self, part: Range) -> None:
+    def _start_over(self, part: ByteRange) -> None:
         """Forget what came of a range: nothing of it can be trusted."""
         with self._mutex:
             count, part.at = part.at - part.start, part.start
             part.waiting.clear()
+        if not self.is_small:
             # Some of it may be hashed already.
             self._must_hash_again |= count > 0
-        self._advance(-count)
+            self._report_bytes(-count)
+
+    def _report_bytes(self, count: int) -> None:
+        self._group.report(events.Transferred(self._group.dataset, self.object, count))
+
+    # --- small objects ----------------------------------------------------------------
+
+    def store(self) -> None:
+        """Verify a small object's bytes, which all came, and make them the stored object."""
+        self._group.cancel.check()
+        self._fingerprint = self.object.fingerprint(self._group.storage.endpoint)
+        self._hashes = Hashes(self._group.demand(self.object))
+        try:
+            self._create()
+            for buffer in self.ranges[0].waiting:
+                files.write_all(self._fd, buffer)
+                self._hashes.update(buffer)
+            self._report_bytes(self.object.size)
+            self._commit()
+        finally:
+            self._close()
+
+    # --- large objects ----------------------------------------------------------------
+
+    def begin(self, *, in_one: bool) -> None:
+        """Open the download of a large object and set its `ranges`: none if it is not needed.
+
+        With `in_one` there is one range: where there are many large objects, they are the parallel
+        streams. Then it is finished with its last range.
+        """
+        obj = self.object
+        self._fingerprint = obj.fingerprint(self._group.storage.endpoint)
+        if obj.size > RANGE and not self._is_mine():
+            self._group.skipped.append(obj)
+            return
+        self._hashes = Hashes(self._group.demand(obj))
+        self._head = 0
+        self._is_hashing = self._must_hash_again = False
+        step = obj.size if in_one else RANGE
+        try:
+            self._create()
+            # Before memory takes a range of each step: a listing may claim any size.
+            _make_room(self._fd, obj.size)
+            self.ranges = [ByteRange(i, min(i + step, obj.size)) for i in range(0, obj.size, step)]
+            self._open = len(self.ranges)
+        finally:
+            if not self.ranges:
+                self._close()
+
+    def _is_mine(self) -> bool:
+        """Take the object's lock, unless another run has it or has brought the object meanwhile.
+
+        It saves bandwidth: where locks do nothing, both runs fetch and the second rename changes
+        nothing.
+        """
+        if self._lock is not None:
+            return True
+        obj, store = self.object, self._group.store
+        lock = FileLock(store.lock_path(self._fingerprint))
+        if not lock.acquire(sleep=self._group.cancel.sleep):
+            return False
+        self._lock = lock
+        return store.find(self._fingerprint, size=obj.size, mtime_ns=obj.mtime_ns) is None
+
+    def memory(self, part: ByteRange) -> int:
+        """Return how many bytes of a range may wait in memory to be hashed."""
+        count = part.stop - part.start
+        return min(count, _STREAM_BUFFERS) if len(self.ranges) == 1 else count
+
+    def receive_range(self, part: ByteRange) -> None:
+        """Bring one range into the file; the last one to end finishes the download."""
+        try:
+            if not self.is_over:
+                self.receive(part)
+            if part.at == part.stop:
+                self._concurrency.record(1, 0)
+                part.is_done = True
+                self._hash_on()
+        except BaseException as exc:  # noqa: BLE001 - a worker: `wait` raises it
+            self.fail(exc)
+        with self._mutex:
+            self._open -= 1
+            is_last = not self._open
+        if is_last:
+            self._end_ranges()
+            self.finish()
 
     def _hash_on(self) -> None:
-        """Hash the bytes that come next, as far as they are there; commit after the last.
+        """Hash the bytes that come next, as far as they are there.
 
         One thread at a time does it, for what the others bring, too.
         """
@@ -316,61 +313,53 @@ class ObjectDownload:
             with self._mutex:
                 buffer = self._next_buffer()
                 if buffer is None:
-                    is_complete = self._head == len(self._ranges) and not self._is_over
-                    # After the last byte nobody begins again: it would be committed twice.
-                    self._is_hashing = is_complete
-                    break
+                    self._is_hashing = False
+                    return
             self._hashes.update(buffer)
-        if is_complete:
-            self._commit_ranges()
 
     def _next_buffer(self) -> Buffer | None:
         """Return what is to be hashed next, if it is there; the mutex is held."""
-        while self._head < len(self._ranges):
-            part = self._ranges[self._head]
+        while self._head < len(self.ranges):
+            part = self.ranges[self._head]
             if part.waiting:
                 return part.waiting.popleft()
             if not part.is_done:
                 return None
-            self._let_go(part)
+            self._release(part)
             self._head += 1
         return None
 
-    def _let_go(self, part: Range) -> None:
-        count, part.held = part.held, 0
-        self._transport.budget.give_back(count)
+    def _release(self, part: ByteRange) -> None:
+        count, part.budget = part.budget, 0
+        self._budget.give_back(count)
 
-    def _commit_ranges(self) -> None:
-        """Verify and store the object, in the thread that hashed its last bytes."""
-        if self._must_hash_again:
-            self._hashes = Hashes(self._to.demand(self.object))
-            self._hashes.read_range(self._fd, 0, self.object.size)
+    def _end_ranges(self) -> None:
+        """Verify and store the object if all of it came; remove what is left."""
         try:
-            self._commit()
-        except DatacachalogError:
-            raise
-        except OSError as exc:
-            raise no_room(exc, self._temp) from exc
-
-    def _clean_up(self) -> None:
-        """Remove what is left, and give back what was held."""
+            if self._head == len(self.ranges) and not self._is_over:
+                if self._must_hash_again:
+                    self._hashes = Hashes(self._group.demand(self.object))
+                    self._hashes.read(self._temp)
+                self._commit()
+        except BaseException as exc:  # noqa: BLE001 - a worker, as above
+            self.fail(exc)
         self._close()
-        for part in self._ranges:
+        for part in self.ranges:
             part.waiting.clear()
-            self._let_go(part)
+            self._release(part)
 
-    # --- the file -------------------------------------------------------------------
+    # --- the file ---------------------------------------------------------------------
 
-    def _open(self) -> None:
-        store = self._to.store
+    def _create(self) -> None:
+        store = self._group.store
         self._temp = store.temp()
-        self._transport.temps.add(self._temp)
+        self._group.temps.add(self._temp)
         self._fd = store.create(self._temp)
-        self._transport.report(events.TransferStarted(self._to.dataset, self.object))
+        self._group.report(events.TransferStarted(self._group.dataset, self.object))
 
     def _commit(self) -> None:
-        """Make the file the stored object if its checksums are right; raises plain OSError."""
-        obj, store = self.object, self._to.store
+        """Make the file the stored object if its checksums are right."""
+        obj, store = self.object, self._group.store
         self._hashes.check(obj)
         fd, self._fd = self._fd, -1
         try:
@@ -381,7 +370,8 @@ class ObjectDownload:
             raise IntegrityError(f"'{obj.uri}' has {obj.size} bytes, but {found.size} were stored")
         store.adopt(self._temp, self._fingerprint)
         self._is_stored = True
-        self._to.arrived(obj, self._fingerprint, self._hashes.blake3)
+        path = store.path(self._fingerprint)
+        self._group.stored[obj.uri] = Stored(path, self._hashes.blake3, is_downloaded=True)
 
     def _close(self) -> None:
         """Close and remove the temporary file, where it did not become an object."""
@@ -392,30 +382,17 @@ class ObjectDownload:
                     os.close(fd)
             with suppress(OSError):  # then it is swept later
                 files.remove(self._temp)
-        self._transport.temps.discard(self._temp)
-
-    # --- what is said ---------------------------------------------------------------
-
-    def _advance(self, count: int) -> None:
-        self._transport.report(events.Transferred(self._to.dataset, self.object, count))
-
-    def _note_retry(self, error: DatacachalogError, attempt: int, delay: float) -> None:
-        event = events.Retrying(self._to.dataset, self.object.uri, error, attempt, delay)
-        self._transport.report(event)
+        self._group.temps.discard(self._temp)
 
 
 def no_room(exc: OSError, path: str) -> CacheError:
-    """Return the error for a cache that cannot take a file."""
-    return CacheError(
+    """Return the error for a cache that cannot take a file, with `exc` as its cause."""
+    error = CacheError(
         f"the cache cannot take the file: {exc.strerror} ('{os.path.dirname(path)}')",
         hint="make room (`dcl cache prune`), or set DCL_CACHE_DIR to a larger disk",
     )
-
-
-def _wrong_length(obj: RemoteObject, count: int, wanted: int) -> IntegrityError:
-    if count > wanted:
-        return IntegrityError(f"'{obj.uri}' sent more bytes than it has")
-    return IntegrityError(f"'{obj.uri}' ended after {count} of {wanted} bytes")
+    error.__cause__ = exc
+    return error
 
 
 def _make_room(fd: int, size: int) -> None:

@@ -1,8 +1,8 @@
 """The queue of downloads of a run, and the threads that work on it.
 
-Some threads take downloads from the queue and do nothing but ask storages; one more thread
-does the files of small objects. A thread that did both would pass Python's lock on several times
-for each object, which costs more than the work itself. How many threads ask is found out
+Some threads take downloads from the queue and do nothing but request bytes; one more thread
+writes the files of small objects. A thread that did both would pass Python's lock on several times
+for each object, which costs more than the work itself. How many threads there are is found out
 (`concurrency`). Used by `run` and `transfer`.
 """
 
@@ -10,15 +10,12 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from datacachalog import events
 from datacachalog.cache.file_lock import FileLock
 from datacachalog.model import RemoteObject
-from datacachalog.sync.concurrency import ByteBudget, Concurrency
-from datacachalog.sync.download import Buffer, Destination, ObjectDownload, Range, Transport
-from datacachalog.sync.pool import Batch
-from datacachalog.sync.retry import Cancel
+from datacachalog.sync.concurrency import ByteBudget, Concurrency, join_all, start_daemon
+from datacachalog.sync.download import ByteRange, DownloadGroup, DownloadTask
 
 BUDGET = 48 << 20
 """Bytes that memory may hold of all downloads under way."""
@@ -30,37 +27,25 @@ waits to be written should not be far ahead of the thread that writes."""
 STREAMS = 4
 """While more large objects than this wait, each comes in one range: they are the parallel ones."""
 
-_LOT = 16
-_LOT_SECONDS = 0.01
-"""So many small objects are handed over at once, or what came in so many seconds."""
+_BATCH = 16
+_BATCH_SECONDS = 0.01
+"""So many small objects go to the writing thread at once, or what came in so many seconds."""
 
 _TICK = 0.2
 """Seconds after which a thread that waits for room looks whether the run has ended."""
 
-_Target = Callable[[], None]
-_Whole = tuple[ObjectDownload, list[Buffer]]
-_Part = tuple[ObjectDownload, Range]
-
 
 class DownloadQueue:
-    """All downloads of one run, at most `most` requests at a time; closed at the run's end.
+    """All downloads of one run, at most `most` requests at a time; closed at the run's end."""
 
-    Threads are daemons: after Ctrl-C a request that hangs in native code must not keep the
-    process alive.
-    """
-
-    def __init__(
-        self, *, most: int, cancel: Cancel, report: events.Report, temps: set[str]
-    ) -> None:
-        self._concurrency = Concurrency(most)
+    def __init__(self, most: int) -> None:
+        self._concurrency = Concurrency(most, raised=self._start_requesters)
         self._budget = ByteBudget(BUDGET)
-        self._transport = Transport(
-            cancel, report, temps, self._budget, self._concurrency, self._note
-        )
-        self._waiting: deque[ObjectDownload | _Part] = deque()
-        self._received: queue.SimpleQueue[list[_Whole] | None] = queue.SimpleQueue()
+        # A large object waits without a range until it is begun.
+        self._waiting: deque[tuple[DownloadTask, ByteRange | None]] = deque()
+        self._received: queue.SimpleQueue[list[DownloadTask] | None] = queue.SimpleQueue()
         self._mutex = threading.Lock()
-        self._askers = 0
+        self._requesters = 0
         self._large = 0  # large objects not yet begun
         self._threads: list[threading.Thread] = []
         self._has_writer = False
@@ -68,27 +53,28 @@ class DownloadQueue:
     def add(
         self,
         objects: Sequence[RemoteObject],
-        to: Destination,
-        batch: Batch,
+        group: DownloadGroup,
         *,
         lock: FileLock | None = None,
     ) -> None:
-        """Queue the downloads of `objects`, each a task of `batch`.
+        """Queue the downloads of `objects`, each a task of `group`.
 
         Large ones first: the last to finish then are small. `lock` is held for the one object.
         """
-        ordered = sorted(objects, key=lambda obj: -obj.size)
-        downloads = [ObjectDownload(obj, to, self._transport, batch, lock) for obj in ordered]
-        batch.expect(len(downloads))
+        tasks = [
+            DownloadTask(obj, group, self._concurrency, self._budget, lock)
+            for obj in sorted(objects, key=lambda obj: -obj.size)
+        ]
+        group.add(len(tasks))
         with self._mutex:
-            self._waiting.extend(downloads)
-            self._large += sum(not download.is_whole for download in downloads)
-            if not self._askers:
+            self._waiting.extend((task, task.ranges[0] if task.ranges else None) for task in tasks)
+            self._large += sum(not task.is_small for task in tasks)
+            if not self._requesters:
                 self._concurrency.restart()
             if not self._has_writer:
-                self._start(self._write)
+                self._threads.append(start_daemon(self._write))
                 self._has_writer = True
-        self._start_askers()
+        self._start_requesters()
 
     def close(self) -> None:
         """Let the threads end when they are done."""
@@ -96,38 +82,39 @@ class DownloadQueue:
 
     def join(self, seconds: float) -> None:
         """Wait for the threads to end, at most that long in all."""
-        until = time.monotonic() + seconds
-        for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
+        join_all(self._threads, seconds)
 
-    # --- asking -------------------------------------------------------------------
+    # --- requesting ---------------------------------------------------------------
 
-    def _start_askers(self) -> None:
+    def _start_requesters(self) -> None:
         """Start as many threads as there is work and leave for."""
         with self._mutex:
-            missing = min(self._concurrency.limit - self._askers, len(self._waiting))
+            missing = min(self._concurrency.limit - self._requesters, len(self._waiting))
             for _ in range(missing):
                 try:
-                    self._start(self._ask)
+                    self._threads.append(start_daemon(self._request))
                 except RuntimeError:  # the system gives no more threads: those that run must do
-                    if not self._askers:
+                    if not self._requesters:
                         raise
                     return
-                self._askers += 1
+                self._requesters += 1
 
-    def _start(self, target: _Target) -> None:
-        thread = threading.Thread(target=target, daemon=True, name="dcl-download")
-        thread.start()
-        self._threads.append(thread)
+    def _request(self) -> None:
+        """Do one download after another, until there are no more or fewer threads suffice."""
+        batch = _Batch(self)
+        while (found := self._next(batch)) is not None:
+            task, part = found
+            if part is None:
+                batch.hand_over()
+                self._begin(task)
+            elif task.is_small:
+                self._receive(task, part, batch)
+            else:
+                batch.hand_over()
+                task.receive_range(part)
+        batch.hand_over()
 
-    def _note(self, answers: int, count: int) -> None:
-        """Note what came; more threads may ask from now on."""
-        before = self._concurrency.limit
-        self._concurrency.note(answers, count)
-        if self._concurrency.limit > before:
-            self._start_askers()
-
-    def _next(self, lot: "_Lot") -> ObjectDownload | _Part | None:
+    def _next(self, batch: "_Batch") -> tuple[DownloadTask, ByteRange | None] | None:
         """Return what is to be done next, once memory has room for it; None ends the thread.
 
         Room is taken in the order of the queue: ranges are hashed in order, so a later one that
@@ -135,117 +122,93 @@ class DownloadQueue:
         """
         while True:
             with self._mutex:
-                if not self._waiting or self._askers > self._concurrency.limit:
-                    self._askers -= 1
+                if not self._waiting or self._requesters > self._concurrency.limit:
+                    self._requesters -= 1
                     return None
-                count = _memory(self._waiting[0])
+                task, part = self._waiting[0]
+                count = _memory(task, part)
                 if self._budget.take(count):
-                    task = self._waiting.popleft()
-                    break
-            lot.hand_over()
+                    self._waiting.popleft()
+                    if part is not None:
+                        part.budget = count
+                    return task, part
+            batch.hand_over()
             self._budget.wait(count, _TICK)
-        if isinstance(task, tuple):
-            task[1].held = count
-        return task
 
-    def _ask(self) -> None:
-        """Ask for one download after another, until there are no more or fewer threads suffice."""
-        lot = _Lot(self)
-        while (task := self._next(lot)) is not None:
-            if isinstance(task, tuple):
-                lot.hand_over()
-                download, part = task
-                download.receive_range(part)
-            elif task.is_whole:
-                self._receive(task, lot)
-            else:
-                lot.hand_over()
-                self._begin(task)
-        lot.hand_over()
-
-    def _receive(self, download: ObjectDownload, lot: "_Lot") -> None:
-        """Ask for a small object."""
+    def _receive(self, task: DownloadTask, part: ByteRange, batch: "_Batch") -> None:
+        """Request a small object."""
         try:
-            self._transport.cancel.check()
-            body = [] if download.is_over else download.receive(lot.hand_over)
+            if not task.is_over:
+                task.receive(part, batch.hand_over)
         except BaseException as exc:  # noqa: BLE001 - a worker: `wait` raises it
-            download.fail(exc)
-        if download.is_over:
-            self._budget.give_back(_whole(download))
-            download.finish()
+            task.fail(exc)
+        if task.is_over:
+            self._budget.give_back(part.budget)
+            task.finish()
         else:
-            lot.add(download, body)
+            batch.add(task)
 
-    def _begin(self, download: ObjectDownload) -> None:
+    def _begin(self, task: DownloadTask) -> None:
         """Begin a large object; its ranges go first, so that few are open at a time."""
         with self._mutex:
             in_one = self._large > STREAMS
             self._large -= 1
-        parts: Sequence[Range] = ()
         try:
-            if not download.is_over:
-                parts = download.begin(in_one=in_one)
+            if not task.is_over:
+                task.begin(in_one=in_one)
         except BaseException as exc:  # noqa: BLE001 - a worker: `wait` raises it
-            download.fail(exc)
-        if not parts:
-            download.finish()
+            task.fail(exc)
+        if not task.ranges:
+            task.finish()
             return
         with self._mutex:
-            self._waiting.extendleft((download, part) for part in reversed(parts))
-        self._start_askers()
+            self._waiting.extendleft((task, part) for part in reversed(task.ranges))
+        self._start_requesters()
 
     # --- writing ------------------------------------------------------------------
 
-    def hand_over(self, lot: list[_Whole]) -> None:
+    def write(self, tasks: list[DownloadTask]) -> None:
         """Give the writing thread what was received."""
-        self._received.put(lot)
-        self._note(len(lot), sum(download.object.size for download, _ in lot))
+        self._received.put(tasks)
+        self._concurrency.record(len(tasks), sum(task.object.size for task in tasks))
 
     def _write(self) -> None:
         """Store what is received, until the run ends."""
-        while (lot := self._received.get()) is not None:
-            for download, body in lot:
+        while (tasks := self._received.get()) is not None:
+            for task in tasks:
                 try:
-                    self._transport.cancel.check()
-                    download.store(body)
+                    task.store()
                 except BaseException as exc:  # noqa: BLE001 - a worker, as above
-                    download.fail(exc)
-                download.finish()
-            self._budget.give_back(sum(_whole(download) for download, _ in lot))
+                    task.fail(exc)
+                task.finish()
+            self._budget.give_back(sum(task.ranges[0].budget for task in tasks))
 
 
-def _memory(task: ObjectDownload | _Part) -> int:
-    """Return how many bytes memory will hold of a task."""
-    if isinstance(task, tuple):
-        download, part = task
-        return 0 if download.is_over else download.buffered(part)
-    return _whole(task) if task.is_whole else 0
+def _memory(task: DownloadTask, part: ByteRange | None) -> int:
+    """Return how many bytes memory will hold of what is requested next."""
+    if task.is_small:
+        return task.object.size + OVERHEAD
+    return 0 if part is None or task.is_over else task.memory(part)
 
 
-def _whole(download: ObjectDownload) -> int:
-    """Return how many bytes memory holds of a small object that waits to be stored."""
-    return download.object.size + OVERHEAD
+class _Batch:
+    """What one thread has received and not yet handed over to be written."""
 
-
-class _Lot:
-    """What one thread has received and not yet handed over."""
-
-    __slots__ = ("_began", "_queue", "_received")
+    __slots__ = ("_began", "_queue", "_tasks")
 
     def __init__(self, owner: DownloadQueue) -> None:
         self._queue = owner
-        self._received: list[_Whole] = []
+        self._tasks: list[DownloadTask] = []
         self._began = time.monotonic()
 
-    def add(self, download: ObjectDownload, body: list[Buffer]) -> None:
+    def add(self, task: DownloadTask) -> None:
         """Keep one object; hand all over if that is enough, or took long."""
-        self._received.append((download, body))
-        is_full = len(self._received) >= _LOT
-        if is_full or time.monotonic() - self._began > _LOT_SECONDS:
+        self._tasks.append(task)
+        if len(self._tasks) >= _BATCH or time.monotonic() - self._began > _BATCH_SECONDS:
             self.hand_over()
 
     def hand_over(self) -> None:
         """Hand over what there is."""
-        if self._received:
-            self._queue.hand_over(self._received)
-        self._received, self._began = [], time.monotonic()
+        if self._tasks:
+            self._queue.write(self._tasks)
+        self._tasks, self._began = [], time.monotonic()

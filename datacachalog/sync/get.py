@@ -1,6 +1,6 @@
 """Getting one URI to a place of the caller's choice, without a dataset: `dcl get`.
 
-The same line, from resolving to files, but nothing is recorded, and the files are the
+The same pipeline, from resolving to files, but nothing is recorded, and the files are the
 caller's own writable copies. Used by `catalog`.
 """
 
@@ -8,14 +8,14 @@ import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from datacachalog import events, globs
 from datacachalog.cache.files import LinkKind
 from datacachalog.cache.state import NOTHING
 from datacachalog.cache.store import Store
 from datacachalog.errors import DatacachalogError
-from datacachalog.model import Latest, Resolution
+from datacachalog.model import Latest
 from datacachalog.settings import umask
 from datacachalog.storage.base import MisreadKeyError, Storage
 from datacachalog.sync.disk import Disk
@@ -30,40 +30,37 @@ if TYPE_CHECKING:
     from datacachalog.spec.models import Dataset
 
 
-class Target(NamedTuple):
-    """Where a retrieval lands: a folder, and a file name for a single object."""
-
-    folder: Path
-    name: str | None
-
-    @classmethod
-    def of(cls, dataset: "Dataset", dest: str | os.PathLike[str] | None) -> "Target":
-        """Decide as `cp` does: an existing folder or a trailing slash means "into it"."""
-        text = os.fspath(dest) if dest is not None else "."
-        path = Path(os.path.abspath(text))
-        if not dataset.is_single:
-            return cls(path, None)
-        if text.endswith(("/", os.sep)) or path.is_dir():
-            return cls(path, None)
-        return cls(path.parent, path.name)
-
-
 def retrieve(
-    dataset: "Dataset", target: Target, storage: Storage, store: Store, run: RunContext
-) -> Path | list[Path]:
-    """Download what `dataset` names to `target` and return the path, or paths for a glob."""
+    dataset: "Dataset",
+    dest: str | os.PathLike[str] | None,
+    storage: Storage,
+    store: Store,
+    run: RunContext,
+) -> list[Path]:
+    """Download what `dataset` names to `dest`, as `cp` does, and return the paths.
+
+    A glob goes into the folder `dest`; so does a single object, if that is one or ends with a
+    slash.
+    """
+    text = os.fspath(dest) if dest is not None else "."
+    path, name = Path(os.path.abspath(text)), None
+    if dataset.is_single and not text.endswith("/") and not path.is_dir():
+        path, name = path.parent, path.name
+    kinds = (LinkKind.REFLINK, LinkKind.COPY)
+    folder = Folder(str(path), kinds, mode=0o666 & ~umask())
+    disk = Disk(folder, store, storage.endpoint, owns_folder=False)
     try:
-        return _retrieve(dataset, target, storage, store, run)
+        return _retrieve(dataset, name, storage, disk, run)
     except MisreadKeyError:
-        return _retrieve(dataset, target, storage, store, run)  # now listed as it is
+        return _retrieve(dataset, name, storage, disk, run)  # now listed as it is
 
 
 def _retrieve(
-    dataset: "Dataset", target: Target, storage: Storage, store: Store, run: RunContext
-) -> Path | list[Path]:
+    dataset: "Dataset", name: str | None, storage: Storage, disk: Disk, run: RunContext
+) -> list[Path]:
     source = globs.unescape(dataset.sources[0])
 
-    def note(error: DatacachalogError, attempt: int, delay: float) -> None:
+    def failed(error: DatacachalogError, attempt: int, delay: float) -> None:
         run.report(events.Retrying(source, source, error, attempt, delay))
 
     resolution = resolve(
@@ -73,27 +70,19 @@ def _retrieve(
         previous=None,
         policy=Policy(),
         now=datetime.now(UTC),
-        retry=lambda action: retrying(action, cancel=run.cancel, failed=note),
+        retry=lambda action: retrying(action, cancel=run.cancel, failed=failed),
     )
-    if target.name is not None:
-        resolution = _renamed(resolution, target.name)
-    kinds = (LinkKind.REFLINK, LinkKind.COPY)
-    folder = Folder(str(target.folder), kinds, mode=0o666 & ~umask())
-    disk = Disk(folder, store, storage.endpoint, owns_folder=False)
-    todo = plan(resolution, NOTHING, disk)
+    if name is not None:
+        (obj,) = resolution.objects
+        resolution = replace(resolution, objects=(replace(obj, relpath=name),))
     Transfer(
         dataset=source,
-        plan=todo,
+        plan=plan(resolution, NOTHING, disk),
         storage=storage,
         disk=disk,
         run=run,
-        demand=lambda _: (),
+        demand=lambda obj: (),  # noqa: ARG005 - of no object
         before=NOTHING,
     ).execute()
-    paths = [Path(folder.path(obj.relpath)) for obj in resolution.objects]
-    return paths[0] if dataset.is_single else paths
-
-
-def _renamed(resolution: Resolution, name: str) -> Resolution:
-    (obj,) = resolution.objects
-    return replace(resolution, objects=(replace(obj, relpath=name),))
+    folder = disk.folder
+    return [Path(folder.path(obj.relpath)) for obj in resolution.objects]

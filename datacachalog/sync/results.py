@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from datacachalog import events
 from datacachalog.errors import DatacachalogError
 from datacachalog.lock.rules import LockNews
 from datacachalog.model import RemoteObject
@@ -39,7 +40,20 @@ class Outcome(NamedTuple):
         """Return where the dataset's files are, sorted; empty if that is not known."""
         if self.plan is None or self.folder is None:
             return []
-        return [self.folder / obj.relpath for obj in self.plan.resolution.objects]
+        return [Path(f"{self.folder}/{obj.relpath}") for obj in self.plan.resolution.objects]
+
+    def event(self) -> events.DatasetFinished:
+        """Return the event that tells of it."""
+        return events.DatasetFinished(
+            self.name,
+            downloaded=self.downloaded,
+            downloaded_bytes=self.downloaded_bytes,
+            linked=self.linked,
+            hits=self.hits,
+            dropped=self.dropped,
+            total_bytes=self.total_bytes,
+            error=self.error,
+        )
 
 
 class SyncReport(NamedTuple):

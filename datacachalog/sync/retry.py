@@ -1,13 +1,11 @@
-"""Trying again: what is worth another attempt, when, and how it is said.
+"""Retry: what is worth another attempt, after how long, and how the end of a run cuts it short.
 
-Waits are exponential with jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/)
-and end at once when the run is cancelled.
+Waits are exponential with jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/).
 """
 
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from datacachalog.errors import (
@@ -32,29 +30,17 @@ class Cancelled(BaseException):
     """The run was interrupted; unwinds workers without passing for an error."""
 
 
-@dataclass(slots=True)
-class Cancel:
+class Cancel(threading.Event):
     """The one flag that ends a run; waiting on it is how workers sleep."""
-
-    _event: threading.Event = field(default_factory=threading.Event)
-
-    def set(self) -> None:
-        """End the run."""
-        self._event.set()
-
-    @property
-    def is_set(self) -> bool:
-        """Tell whether the run was ended."""
-        return self._event.is_set()
 
     def check(self) -> None:
         """Raise `Cancelled` if the run was ended."""
-        if self._event.is_set():
+        if self.is_set():
             raise Cancelled
 
     def sleep(self, seconds: float) -> None:
         """Wait, or raise `Cancelled` as soon as the run ends."""
-        if self._event.wait(seconds):
+        if self.wait(seconds):
             raise Cancelled
 
 
@@ -85,12 +71,11 @@ def retrying(
     *,
     cancel: Cancel,
     failed: Callable[[DatacachalogError, int, float], None],
-    attempts: int = ATTEMPTS,
 ) -> T:
-    """Return what `action` returns, repeating it after transient errors.
+    """Return what `action` returns, repeating it after transient errors, `ATTEMPTS` in all.
 
     A server that says how long it wants to be left alone (Retry-After) is. `failed(error,
-    attempt, delay)` is told before each wait; the last error is raised.
+    attempt, delay)` is called before each wait; the last error is raised.
     """
     attempt = 1
     while True:
@@ -99,7 +84,7 @@ def retrying(
             return action()
         except DatacachalogError as error:
             attempt += 1
-            if attempt > attempts or not is_transient(error):
+            if attempt > ATTEMPTS or not is_transient(error):
                 raise
             delay = delay_before(attempt, random.random())  # noqa: S311 - jitter, not secrecy
             if isinstance(error, ThrottledError) and error.retry_after is not None:

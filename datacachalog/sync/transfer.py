@@ -1,53 +1,47 @@
-"""Doing what the plan says: bytes into the store, files into place, state last.
+"""Doing what the plan says: bytes into the store, files into place.
 
 The order is what makes a crash harmless:
 
     temp file -> size, identity, checksums verified -> renamed into the store
-    -> all objects of the dataset there -> all files staged -> what is to come announced
-    -> old files dropped, new ones renamed into `data/` -> state written
+    -> all objects of the dataset there -> all files staged -> journal says what is to come
+    -> old files dropped, new ones renamed into `data/` -> state written (by `dataset`)
 
-so that old data stays until all of the new is verified, and whatever a killed run left
-is a temporary file, a valid object, or a file that was announced. Called by `line`; knows
-plans, storages and the cache, but not how objects were resolved.
+so that old data stays until all of the new is verified, and whatever a killed run left is a
+temporary file, a valid object, or a file that is in the journal. Called by `dataset`; knows plans,
+storages and the cache, but not how objects were resolved.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, TypeVar
 
 from datacachalog.cache.file_lock import FileLock
 from datacachalog.cache.files import FileStat
 from datacachalog.cache.state import PlacedFile, PlacedFiles
-from datacachalog.checksums import Checksum, Hashes
-from datacachalog.errors import LocalFileConflictError, OfflineError
+from datacachalog.checksums import Hashes
+from datacachalog.errors import DatacachalogError, LocalFileConflictError, OfflineError
 from datacachalog.gc_pause import collection_paused
 from datacachalog.model import RemoteObject
 from datacachalog.storage.base import Storage
 from datacachalog.sync.disk import Disk
-from datacachalog.sync.download import Destination
+from datacachalog.sync.download import Demand, DownloadGroup, Stored
 from datacachalog.sync.placement import Folder, SourceVanishedError, Staged
 from datacachalog.sync.plan import Download, Link, Plan
-from datacachalog.sync.pool import Batch
 from datacachalog.sync.run import RunContext
+
+T = TypeVar("T")
 
 LOCK_WAIT = 15 * 60.0
 """Seconds to wait for another run that fetches the same large object; then fetch it too."""
+
+_RACES = 2
+"""How often a file is staged again because other runs changed what it was staged for."""
 
 _AT_ONCE = 64
 """Files that one task stages or publishes."""
 
 
-class Stored(NamedTuple):
-    """An object that lies verified in the store: where, and its blake3 (64 hex digits)."""
-
-    path: str
-    blake3: str
-    downloaded: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
+class TransferResult(NamedTuple):
     """What a transfer did: the files as they now stand, and counts for the report."""
 
     placed: PlacedFiles
@@ -57,28 +51,12 @@ class Result:
     dropped: int
 
 
-class Demand(Protocol):
-    """What the catalog or a lock demands of an object's bytes."""
-
-    def __call__(self, obj: RemoteObject) -> Sequence[Checksum]:
-        """Return the checksums that the object must have; empty if none is known."""
-
-
-def demand_nothing(obj: RemoteObject) -> Sequence[Checksum]:  # noqa: ARG001 - of any object
-    """Demand no checksum."""
-    return ()
-
-
-def keep_quiet(coming: PlacedFiles) -> None:
-    """Announce nothing: where no state is kept."""
-
-
 @dataclass(slots=True)
 class Transfer:
     """Carries out the plan of one dataset.
 
-    `before` are the files of the last state. `announce` is told what is about to be put in
-    place, before anything visible changes. With `is_offline`, nothing may be read.
+    `before` are the files of the last state. `write_journal` is called with what is about to be
+    put in place, before anything visible changes. With `is_offline`, nothing may be read.
     """
 
     dataset: str
@@ -88,27 +66,27 @@ class Transfer:
     run: RunContext
     demand: Demand
     before: PlacedFiles
-    announce: Callable[[PlacedFiles], None] = keep_quiet
+    write_journal: Callable[[PlacedFiles], None] = lambda coming: None  # noqa: ARG005
     is_offline: bool = False
     _stored: dict[str, Stored] = field(default_factory=dict)
-    _busy: list[RemoteObject] = field(default_factory=list)
 
-    def execute(self) -> Result:
+    def execute(self) -> TransferResult:
         """Fetch what is missing, then put everything in place; return what stands there.
 
         Raises the first error, with the folder as it was; `ObjectChangedError` asks the
         caller to resolve again. Objects that did arrive stay in the store.
         """
         refuse_conflicts(self.plan, self.disk.folder)
-        self.fetch()
+        self._fetch()
         with collection_paused():
             placed, dropped = self._put_in_place()
-        downloads = [step.object for step in self._steps if self._stored_of(step).downloaded]
-        return Result(
+        stored = [(step.object, self._stored[step.object.uri]) for step in self._steps]
+        downloads = [obj.size for obj, found in stored if found.is_downloaded]
+        return TransferResult(
             placed=self.before.with_changes(self.plan.hits.rows, self.plan.hits.objects, placed),
             downloaded=len(downloads),
-            downloaded_bytes=sum(obj.size for obj in downloads),
-            linked=len(self._steps) - len(downloads),
+            downloaded_bytes=sum(downloads),
+            linked=len(stored) - len(downloads),
             dropped=dropped,
         )
 
@@ -116,38 +94,44 @@ class Transfer:
     def _steps(self) -> tuple[Link | Download, ...]:
         return (*self.plan.links, *self.plan.downloads)
 
-    def _stored_of(self, step: Link | Download) -> Stored:
-        return self._stored[step.object.uri]
-
     # --- into the store ---------------------------------------------------------
 
-    def fetch(self) -> None:
+    def _fetch(self) -> None:
         """Bring every object of the plan's links and downloads into the store, verified."""
         if self.plan.downloads:
             self.disk.store.prepare()  # what cannot be kept is not asked for
-        batch = Batch(self.run.cancel)
-        self.run.pool.start([partial(self._vouch, link.object) for link in self.plan.links], batch)
-        self._download([step.object for step in self.plan.downloads], batch)
-        batch.wait()
-        while self._busy:
-            self._wait_for(self._busy.pop())
+        group = self._group()
+        links = [link.object for link in self.plan.links]
+        self.run.workers.start(lambda obj: self._check_stored(obj, group), links, group)
+        self._download([step.object for step in self.plan.downloads], group)
+        self._finish(group)
 
-    def _download(
-        self, objects: Sequence[RemoteObject], batch: Batch, lock: FileLock | None = None
-    ) -> None:
-        """Queue the downloads of `objects`, as tasks of `batch`; `lock` is held for the one."""
-        self._refuse_offline(objects)
-        to = Destination(
+    def _group(self) -> DownloadGroup:
+        run = self.run
+        return DownloadGroup(
             self.dataset,
             self.storage,
             self.disk.store,
-            self.disk.endpoint,
             self.demand,
-            arrived=self._note_arrived,
-            busy=self._busy.append,
-            found=lambda obj: self._vouch_aside(obj, batch),
+            cancel=run.cancel,
+            report=run.report,
+            temps=run.temps,
         )
-        self.run.downloads.add(objects, to, batch, lock=lock)
+
+    def _finish(self, group: DownloadGroup) -> None:
+        """Wait for all that is under way, then fetch what another run was fetching."""
+        group.wait()
+        self._stored |= group.stored
+        for obj in group.skipped:
+            self._wait_for_other_run(obj)
+
+    def _download(
+        self, objects: Sequence[RemoteObject], group: DownloadGroup, lock: FileLock | None = None
+    ) -> None:
+        """Queue the downloads of `objects`; `lock` is held for the one."""
+        self._refuse_offline(objects)
+        if objects:
+            self.run.downloads.add(objects, group, lock=lock)
 
     def _refuse_offline(self, objects: Sequence[RemoteObject]) -> None:
         if objects and self.is_offline:
@@ -156,35 +140,22 @@ class Transfer:
                 hint="run the command once with the network",
             )
 
-    def _note_arrived(self, obj: RemoteObject, fingerprint: str, blake3: str) -> None:
-        self._stored[obj.uri] = Stored(self.disk.store.path(fingerprint), blake3, downloaded=True)
+    def _wait_for_other_run(self, obj: RemoteObject) -> None:
+        """Wait until another run has fetched an object, and fetch it if that failed.
 
-    def _vouch_aside(self, obj: RemoteObject, batch: Batch) -> None:
-        self.run.pool.start([partial(self._vouch, obj)], batch)
-
-    def _wait_for(self, obj: RemoteObject) -> None:
-        """Fetch what another run is fetching, unless it succeeds.
-
-        Nothing else is held meanwhile, so that two runs cannot wait for each other.
+        Nothing else is locked meanwhile, so that two runs cannot wait for each other.
         """
+        group = self._group()
         lock = FileLock(self.disk.store.lock_path(obj.fingerprint(self.disk.endpoint)))
         lock.acquire(wait=LOCK_WAIT, sleep=self.run.cancel.sleep)
         if self.disk.is_stored(obj):
             lock.release()
-            self._vouch(obj)
+            self._check_stored(obj, group)
         else:
-            self._download_now(obj, lock)
+            self._download([obj], group, lock)
+        self._finish(group)
 
-    def _download_now(self, obj: RemoteObject, lock: FileLock | None = None) -> None:
-        """Bring one object into the store, and return when it is there."""
-        batch = Batch(self.run.cancel)
-        self._download([obj], batch, lock)
-        batch.wait()
-        if obj in self._busy:
-            self._busy.remove(obj)
-            self._wait_for(obj)
-
-    def _vouch(self, obj: RemoteObject) -> None:
+    def _check_stored(self, obj: RemoteObject, group: DownloadGroup) -> None:
         """Check an object which lies in the store already; fetch it afresh if it is not right."""
         store, fingerprint = self.disk.store, obj.fingerprint(self.disk.endpoint)
         path = store.path(fingerprint)
@@ -201,102 +172,105 @@ class Transfer:
         except OSError:  # a wrong checksum is one, too
             self._refuse_offline([obj])
             store.discard(fingerprint)
-            self._download_now(obj)
+            self._download([obj], group)
         else:
-            self._stored[obj.uri] = Stored(path, hashes.blake3, downloaded=False)
+            group.stored[obj.uri] = Stored(path, hashes.blake3, is_downloaded=False)
+
+    def _fetch_again(self, obj: RemoteObject) -> None:
+        """Bring an object back that vanished from the store after it was fetched."""
+        group = self._group()
+        self._check_stored(obj, group)
+        self._finish(group)
 
     # --- into place -------------------------------------------------------------
 
     def _put_in_place(self) -> tuple[list[PlacedFile], int]:
         """Stage everything, and only then change what is visible; return what came and went."""
         folder = self.disk.folder
-        staged: dict[str, Staged] = {}
-        placed: list[PlacedFile] = []
         self.run.at_interrupt.append(folder.give_up)
         try:
-            self._in_lots(
-                lambda step: staged.__setitem__(step.object.uri, self._stage(step, step.over))
+            staged = dict(
+                self._each_step(lambda step: (step.object.uri, self._stage(step, step.over)))
             )
-            if self._steps:
-                self.announce(PlacedFiles.of(self._coming(step) for step in self._steps))
-            dropped = self._drop()
-            self._in_lots(lambda step: placed.append(self._publish(step, staged)))
+            if staged:
+                self.write_journal(PlacedFiles.of(map(self._expected, self._steps)))
+            dropped = sum(
+                folder.drop(drop.relpath, size=drop.over.size, mtime_ns=drop.over.mtime_ns)
+                for drop in self.plan.drops
+            )
+            placed = self._each_step(lambda step: self._publish(step, staged[step.object.uri]))
         finally:
-            for file in staged.values():
-                folder.discard(file)
-            folder.sweep()
+            folder.give_up()
         return placed, dropped
 
-    def _in_lots(self, action: Callable[[Link | Download], None]) -> None:
-        """Run `action` for every step: here if it links, which costs little; else in the pool."""
-        steps = self._steps
+    def _each_step(self, action: Callable[[Link | Download], T]) -> list[T]:
+        """Run `action` for every step and return the results, in any order.
 
-        def run_lot(lot: Sequence[Link | Download]) -> None:
-            for step in lot:
+        In this thread if it links, which costs little; else in the pool.
+        """
+        results: list[T] = []
+
+        def run(steps: Sequence[Link | Download]) -> None:
+            for step in steps:
                 self.run.cancel.check()
-                action(step)
+                results.append(action(step))
 
-        run_lot(steps[:_AT_ONCE])  # by now it is known which kind of link works
-        lots = [steps[i : i + _AT_ONCE] for i in range(_AT_ONCE, len(steps), _AT_ONCE)]
+        first, rest = self._steps[:_AT_ONCE], self._steps[_AT_ONCE:]
+        run(first)  # by now it is known which kind of link works
         if self.disk.folder.is_linking:
-            for lot in lots:
-                run_lot(lot)
+            run(rest)
         else:
-            self.run.pool.each(run_lot, lots)
+            parts = [rest[i : i + _AT_ONCE] for i in range(0, len(rest), _AT_ONCE)]
+            self.run.workers.each(run, parts)
+        return results
 
-    def _coming(self, step: Link | Download) -> PlacedFile:
-        return PlacedFile(step.object, self._stored_of(step).blake3, step.object.mtime_ns)
+    def _expected(self, step: Link | Download) -> PlacedFile:
+        obj = step.object
+        return PlacedFile(obj, self._stored[obj.uri].blake3, obj.mtime_ns)
 
     def _stage(self, step: Link | Download, over: FileStat | None) -> Staged:
         """Make the file ready; `over` is what may be replaced."""
-        obj, folder = step.object, self.disk.folder
-        for is_last in (False, False, True):
-            source = self._stored_of(step).path
+        for _ in range(_RACES):
             try:
-                return folder.stage(source, obj.relpath, over=over, mtime_ns=obj.mtime_ns)
-            except SourceVanishedError:
-                if is_last:
-                    raise
-                self._vouch(obj)
-            except LocalFileConflictError:
-                over = self._of_another_run(obj.relpath)
-                if over is None or is_last:
-                    raise
-        raise AssertionError("unreachable")
+                return self._stage_once(step.object, over)
+            except (SourceVanishedError, LocalFileConflictError) as exc:
+                over = self._after_race(step.object, over, exc)
+        return self._stage_once(step.object, over)
 
-    def _publish(self, step: Link | Download, staged: Mapping[str, Staged]) -> PlacedFile:
-        obj, file = step.object, staged[step.object.uri]
-        for is_last in (False, False, True):
-            try:
-                st = self.disk.folder.publish(file)
-            except SourceVanishedError:
-                if is_last:
-                    raise
-                self._vouch(obj)
-                file = self._stage(step, file.over)
-            except LocalFileConflictError:
-                over = self._of_another_run(obj.relpath)
-                if over is None or is_last:
-                    raise
-                file = self._stage(step, over)
-            else:
-                return PlacedFile(obj, self._stored_of(step).blake3, st.mtime_ns)
-        raise AssertionError("unreachable")
+    def _stage_once(self, obj: RemoteObject, over: FileStat | None) -> Staged:
+        source = self._stored[obj.uri].path
+        return self.disk.folder.stage(source, obj.relpath, over=over, mtime_ns=obj.mtime_ns)
 
-    def _of_another_run(self, relpath: str) -> FileStat | None:
-        """Return what another run of ours put at `relpath` since the plan was made, if it did."""
-        found = self.disk.look(relpath)
-        if found is None or self.disk.is_ours(relpath, found, None):
-            return found
-        self.disk.look_again()
-        return found if self.disk.is_ours(relpath, found, None) else None
-
-    def _drop(self) -> int:
+    def _publish(self, step: Link | Download, staged: Staged) -> PlacedFile:
         folder = self.disk.folder
-        return sum(
-            folder.drop(step.relpath, size=step.over.size, mtime_ns=step.over.mtime_ns)
-            for step in self.plan.drops
-        )
+        for _ in range(_RACES):
+            try:
+                found = folder.publish(staged)
+                break
+            except (SourceVanishedError, LocalFileConflictError) as exc:
+                staged = self._stage(step, self._after_race(step.object, staged.over, exc))
+        else:
+            found = folder.publish(staged)
+        return PlacedFile(step.object, self._stored[step.object.uri].blake3, found.mtime_ns)
+
+    def _after_race(
+        self, obj: RemoteObject, over: FileStat | None, error: DatacachalogError
+    ) -> FileStat | None:
+        """Return what may be replaced after another run changed the store or the folder.
+
+        Raises `error` if it was not a run of ours.
+        """
+        if isinstance(error, SourceVanishedError):
+            self._fetch_again(obj)
+            return over
+        found = self.disk.look(obj.relpath)
+        if found is None:
+            raise error
+        if not self.disk.is_ours(obj.relpath, found, None):
+            self.disk.look_again()
+            if not self.disk.is_ours(obj.relpath, found, None):
+                raise error
+        return found
 
 
 def refuse_conflicts(plan: Plan, folder: Folder) -> None:

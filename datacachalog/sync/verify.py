@@ -7,64 +7,59 @@ that restores times. Used by `catalog`.
 import os
 
 from datacachalog.cache.state import PlacedFile
-from datacachalog.checksums import Hashes
-from datacachalog.errors import NotFetchedError
+from datacachalog.checksums import blake3_of
 from datacachalog.sync.dataset import DatasetSync
+from datacachalog.sync.disk import Disk
 from datacachalog.sync.results import BadFile, Verification
 
 
-def verify(line: DatasetSync) -> Verification:
-    """Return the verdict on one dataset; removes stored objects whose bytes are wrong."""
-    state = line.states.read(line.key)
-    if state is None or state.root != line.root:
-        raise NotFetchedError(
-            f"'{line.dataset.name}' was not fetched yet",
-            hint=f"run `dcl sync {line.dataset.name}`",
-        )
+def verify(sync: DatasetSync) -> Verification:
+    """Return the verdict on one dataset; removes stored objects whose bytes are wrong.
+
+    Raises `NotFetchedError` if it was never fetched.
+    """
+    placed = sync.placed_state().files
     bad: list[BadFile] = []
 
-    def check(placed: PlacedFile) -> None:
-        line.run.cancel.check()
-        reason = _why_bad(line, placed)
+    def check(file: PlacedFile) -> None:
+        sync.run.cancel.check()
+        reason = _why_bad(sync.disk, file)
         if reason is not None:
-            bad.append(BadFile(placed.object.relpath, reason))
-            _distrust(line, placed)
+            bad.append(BadFile(file.object.relpath, reason))
+            _discard_if_bad(sync.disk, file)
 
-    line.run.pool.each(check, state.files)
+    sync.run.workers.each(check, placed)
     return Verification(
-        line.dataset.name,
-        files=len(state.files),
-        size=sum(state.files.size),
+        sync.dataset.name,
+        files=len(placed),
+        size=sum(placed.size),
         bad=tuple(sorted(bad, key=lambda b: b.relpath)),
     )
 
 
-def _why_bad(line: DatasetSync, placed: PlacedFile) -> str | None:
-    path = line.disk.folder.path(placed.object.relpath)
-    found = line.disk.look(placed.object.relpath)
+def _why_bad(disk: Disk, file: PlacedFile) -> str | None:
+    relpath, size = file.object.relpath, file.object.size
+    found = disk.look(relpath)
     if found is None:
         return "missing"
     if found.size < 0:
         return "not a file"
-    if found.size != placed.object.size:
-        return f"{found.size} bytes instead of {placed.object.size}"
-    if placed.blake3 is None:
+    if found.size != size:
+        return f"{found.size} bytes instead of {size}"
+    if file.blake3 is None:
         return None  # invalidated: there is nothing to compare with until the next sync
-    hashes = Hashes(())
     try:
-        hashes.read(path)
+        blake3 = blake3_of(disk.folder.path(relpath))
     except OSError as exc:
         return f"cannot be read: {os.strerror(exc.errno or 0)}"
-    return None if hashes.blake3 == placed.blake3 else "other bytes than were put there"
+    return None if blake3 == file.blake3 else "other bytes than were put there"
 
 
-def _distrust(line: DatasetSync, placed: PlacedFile) -> None:
-    fingerprint = placed.object.fingerprint(line.disk.endpoint)
-    stored = line.disk.store.path(fingerprint)
-    hashes = Hashes(())
+def _discard_if_bad(disk: Disk, file: PlacedFile) -> None:
+    store, fingerprint = disk.store, file.object.fingerprint(disk.endpoint)
     try:
-        hashes.read(stored)
+        blake3 = blake3_of(store.path(fingerprint))
     except OSError:
         return
-    if placed.blake3 is not None and hashes.blake3 != placed.blake3:
-        line.disk.store.discard(fingerprint)
+    if file.blake3 is not None and blake3 != file.blake3:
+        store.discard(fingerprint)

@@ -8,7 +8,6 @@ import pytest
 from blake3 import blake3
 
 from datacachalog import events
-from datacachalog.cache.store import Store
 from datacachalog.errors import IntegrityError, SourceUnreachableError
 from datacachalog.model import RemoteObject
 from datacachalog.sync import download, download_queue
@@ -209,41 +208,3 @@ def test_fewer_threads_than_wanted_will_do(
 
     assert len(project.files()) == 100
     assert count > 3
-
-
-def test_an_object_is_committed_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where one thread hashes what another brought, which has yet to say that it ended."""
-    second_is_done, is_stored = threading.Event(), threading.Event()
-
-    class SlowRange(download.Range):
-        __slots__ = ("done",)
-
-        @property
-        def is_done(self) -> bool:
-            return self.done
-
-        @is_done.setter
-        def is_done(self, value: bool) -> None:
-            self.done = value
-            if value and self.start:
-                second_is_done.set()
-                assert is_stored.wait(LONG)
-
-    class FirstComesLast(MemoryStorage):
-        def read(self, obj: RemoteObject, start: int, stop: int) -> Iterator[memoryview | bytes]:
-            assert start or second_is_done.wait(LONG)
-            yield from super().read(obj, start, stop)
-
-    def adopt(store: Store, temp: str, fingerprint: str) -> None:
-        adopted(store, temp, fingerprint)
-        is_stored.set()
-
-    adopted = Store.adopt
-    monkeypatch.setattr(Store, "adopt", adopt)
-    monkeypatch.setattr(download, "Range", SlowRange)
-    project.storage = FirstComesLast()
-    data = os.urandom(2 * 64 * KIB)
-    project.put("one.csv", data)
-    project.catalog(one()).sync()
-
-    assert project.files("one") == {"one.csv": data}

@@ -1,7 +1,5 @@
 """One call's pin: what it means, what it excludes, and what it is called on disk."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -10,18 +8,10 @@ from hypothesis import strategies as st
 
 from datacachalog.errors import InvalidPinError, SourceUnreachableError
 from datacachalog.model import Ago, AsOf, Latest, VersionId
-from datacachalog.sync.run import RunContext
-from datacachalog.sync.session import Instant, SyncOptions, running, settled, slug
+from datacachalog.sync.run import PLAIN, Instant, RunContext, SyncOptions, slug
 from tests.memory_storage import MemoryStorage
 
 NOON = datetime(2026, 3, 8, 12, 0, 0, tzinfo=UTC)
-
-
-@contextmanager
-def a_run() -> Iterator[RunContext]:
-    """Provide a run."""
-    with running(SyncOptions(jobs=1)) as run:
-        yield run
 
 
 @pytest.mark.parametrize(
@@ -95,10 +85,10 @@ def test_a_duration_needs_the_servers_clock() -> None:
 def test_a_duration_is_one_instant_for_a_whole_run() -> None:
     """However long the run takes and however many datasets it has, `7 days` is one time."""
     storage = MemoryStorage(start=NOON)
-    with a_run() as run:
-        first = settled(Ago(timedelta(days=7)), storage, run)
+    with RunContext(PLAIN) as run:
+        first = run.settle(Ago(timedelta(days=7)), storage)
         storage.clock += timedelta(minutes=5)
-        second = settled(Ago(timedelta(days=7)), storage, run)
+        second = run.settle(Ago(timedelta(days=7)), storage)
 
     assert first == second == SyncOptions("2026-03-01T12:00:00Z").pin
     assert str(first) == "2026-03-01T12:00:00Z"
@@ -109,8 +99,8 @@ def test_the_clock_is_asked_again_after_a_failure() -> None:
     """A hiccup of the network is no reason to fail."""
     storage = MemoryStorage(start=NOON)
     storage.fail("now", SourceUnreachableError("hiccup"))
-    with a_run() as run:
-        pin = settled(Ago(timedelta(days=7)), storage, run)
+    with RunContext(PLAIN) as run:
+        pin = run.settle(Ago(timedelta(days=7)), storage)
 
     assert str(pin) == "2026-03-01T12:00:00Z"
 
@@ -118,8 +108,8 @@ def test_the_clock_is_asked_again_after_a_failure() -> None:
 def test_what_is_no_duration_asks_nobody() -> None:
     """Other pins stay as they are."""
     storage = MemoryStorage()
-    with a_run() as run:
-        pins = [settled(pin, storage, run) for pin in (Latest(), VersionId("v"), AsOf(NOON))]
+    with RunContext(PLAIN) as run:
+        pins = [run.settle(pin, storage) for pin in (Latest(), VersionId("v"), AsOf(NOON))]
 
     assert pins == [Latest(), VersionId("v"), AsOf(NOON)]
     assert storage.calls == []
