@@ -5,25 +5,20 @@ be used from many threads, and after a fork: clients are built per process, at f
 """
 
 import os
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from datacachalog import events, readers, uri
 from datacachalog.cache.eviction import evict
-from datacachalog.cache.files import LinkKind
 from datacachalog.cache.state import StateFolder
 from datacachalog.cache.store import Store
 from datacachalog.errors import (
     CatalogError,
     DatacachalogError,
-    DatasetNotFoundError,
     InvalidPinError,
     PartialFailureError,
 )
@@ -34,7 +29,6 @@ from datacachalog.lock.lockfile import LockFile, LockMode
 from datacachalog.lock.rules import (
     LockNews,
     LockReport,
-    LockView,
     disagreements,
     must_resolve,
     refuse_disagreement,
@@ -44,7 +38,6 @@ from datacachalog.lock.rules import (
 from datacachalog.lock.sides import LATEST, LOCK, PLACED, Side, compare_sides, named_lock
 from datacachalog.model import AsOf, ObjectVersion, Pin, VersionId
 from datacachalog.settings import cache_dir
-from datacachalog.spec.dataset import claim, landing
 from datacachalog.spec.discovery import find_catalog
 from datacachalog.spec.loader import load
 from datacachalog.spec.models import CacheSettings, Dataset, DataSettings, StorageSettings
@@ -52,9 +45,8 @@ from datacachalog.storage import open_storage, wrap_filesystem
 from datacachalog.storage.base import Storage
 from datacachalog.suggest import did_you_mean
 from datacachalog.sync.dataset import DatasetSync
-from datacachalog.sync.disk import Disk
 from datacachalog.sync.get import retrieve
-from datacachalog.sync.placement import Folder
+from datacachalog.sync.project import Project, what_there_is
 from datacachalog.sync.push import push
 from datacachalog.sync.results import (
     DatasetStatus,
@@ -64,21 +56,13 @@ from datacachalog.sync.results import (
     SyncReport,
     Verification,
 )
-from datacachalog.sync.run import PLAIN, Instant, RunContext, SyncOptions, slug
+from datacachalog.sync.run import PLAIN, Instant, RunContext, SyncOptions
 from datacachalog.sync.verify import verify
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 OneOrMany = Path | list[Path]
-T = TypeVar("T")
-
-_LINKS = {
-    "auto": (LinkKind.REFLINK, LinkKind.HARDLINK, LinkKind.COPY),
-    "reflink": (LinkKind.REFLINK, LinkKind.COPY),
-    "hardlink": (LinkKind.HARDLINK, LinkKind.COPY),
-    "copy": (LinkKind.COPY,),
-}
 
 
 class Catalog:
@@ -120,24 +104,29 @@ class Catalog:
         self.cache = cache or CacheSettings()
         self.datasets: Mapping[str, Dataset] = MappingProxyType(_by_name(datasets, self.root))
         self.store = Store(_cache_root(cache_dir, self.cache))
-        self._open_storage = open_storage
-        self._settings = {
-            key: StorageSettings.model_validate(value) for key, value in storages.items()
-        }
-        named = {dataset.storage for dataset in self.datasets.values() if dataset.storage}
-        _refuse_unknown(filesystems, {*self._settings, *named})
-        self._given: dict[str, Storage] = {
-            key: wrap_filesystem(filesystem, self._settings_of(key))
-            for key, filesystem in filesystems.items()
-        }
-        self._storages: dict[tuple[int, str, str | None], Storage] = {}
-        self._mutex = threading.Lock()
         state = self.root / ".datacachalog" / "state"
-        self._states = StateFolder(state if name == "catalog" else state / name)
+        states = StateFolder(state if name == "catalog" else state / name)
         self.lock_file = LockFile(
             (file or self.root / "catalog.yaml").with_suffix(".lock"),
             LockMode.of(lock_mode),
-            guards=self._states.root,
+            guards=states.root,
+        )
+        settings = {
+            key: StorageSettings.model_validate(value) if isinstance(value, Mapping) else value
+            for key, value in storages.items()
+        }
+        named = {dataset.storage for dataset in self.datasets.values() if dataset.storage}
+        self._project = Project(
+            root=self.root,
+            datasets=self.datasets,
+            data=self.data,
+            cache=self.cache,
+            store=self.store,
+            states=states,
+            lock_mode=self.lock_file.mode,
+            settings=settings,
+            given=_given(filesystems, settings, {*settings, *named}),
+            open_storage=open_storage,
         )
 
     @classmethod
@@ -217,7 +206,7 @@ class Catalog:
 
         Raises `NotFetchedError` if there was none.
         """
-        with self._opened(name) as sync:
+        with self._project.open(name) as sync:
             return _one_or_many(sync.dataset, sync.placed_paths())
 
     def load(self, name: str, **read_args: Any) -> Any:
@@ -225,7 +214,7 @@ class Catalog:
 
         `read_args` are added to those of the catalog.
         """
-        dataset = self._dataset(name)
+        dataset = self._project.dataset(name)
         return readers.read(dataset, self.fetch(name), read_args)
 
     def filesystem(self, name: str) -> "AbstractFileSystem":
@@ -234,7 +223,7 @@ class Catalog:
         For what a cache is not for: reading parts of a large object in place, or looking
         around. What is read through it is neither cached nor pinned.
         """
-        return self.storage_of(self._dataset(name)).filesystem
+        return self.storage_of(self._project.dataset(name)).filesystem
 
     def _fetch(self, names: Sequence[str], options: SyncOptions) -> dict[str, OneOrMany]:
         outcomes = self._sync(names, options).outcomes
@@ -250,7 +239,7 @@ class Catalog:
     ) -> SyncReport:
         """Sync datasets, add to the lock what was learnt, and keep the cache small."""
         began = time.monotonic()
-        chosen = self._chosen(names)
+        chosen = self._project.choose(names)
         lock = self._lock_for(options, chosen)
 
         def sync(dataset: DatasetSync) -> tuple[Outcome, LockedDataset | None]:
@@ -261,7 +250,7 @@ class Catalog:
             options.report(outcome.event())
             return outcome, None
 
-        results = self._each(chosen, options, sync, failed, lock=lock)
+        results = self._project.each(chosen, options, sync, failed, lock=lock)
         outcomes = tuple(outcome for outcome, _ in results)
         entries = [entry for _, entry in results if entry is not None]
         self.lock_file.update(entries)
@@ -272,6 +261,10 @@ class Catalog:
         if check:
             _raise_errors(report.errors, chosen)
         return report
+
+    def storage_of(self, dataset: Dataset) -> Storage:
+        """Return the storage of a dataset, one per process, scheme and settings."""
+        return self._project.storage_of(dataset)
 
     # --- knowing ------------------------------------------------------------------
 
@@ -286,8 +279,8 @@ class Catalog:
     ) -> list[DatasetStatus]:
         """Say how each named dataset (default: all) stands; changes nothing."""
         options = SyncOptions(as_of, None, refresh, offline, jobs, report)
-        chosen = self._chosen(names)
-        return self._each(
+        chosen = self._project.choose(names)
+        return self._project.each(
             chosen,
             options,
             DatasetSync.status,
@@ -310,8 +303,8 @@ class Catalog:
         Files in place are left alone; a stored object with the wrong bytes is removed from
         the cache, so that it cannot be linked again.
         """
-        return self._each(
-            self._chosen(names),
+        return self._project.each(
+            self._project.choose(names),
             SyncOptions(jobs=jobs, report=report),
             verify,
             lambda name, exc: Verification(name, error=exc),
@@ -331,7 +324,7 @@ class Catalog:
         or a pattern over them. Raises `VersioningNotSupportedError` where there is none.
         """
         asked = SyncOptions(as_of).pin
-        with self._opened(name) as sync:
+        with self._project.open(name) as sync:
             pin = sync.run.settle(asked, sync.storage) if asked is not None else None
             at = pin.at if isinstance(pin, AsOf) else None
             return sync.versions(limit=limit, key=key, at=at)
@@ -350,7 +343,7 @@ class Catalog:
         `names` limit what is added. `upgrade` resolves again what is locked: all, or the
         named. Downloads nothing; hashes are filled in by the next sync.
         """
-        chosen = {name: self.datasets[name] for name in self._chosen(names)}
+        chosen = {name: self.datasets[name] for name in self._project.choose(names)}
         before = self.lock_file.load() or CatalogLock()
         todo = must_resolve(chosen, before, upgrade, self.root)
         fresh = self._resolved(todo, SyncOptions(jobs=jobs, report=report))
@@ -364,7 +357,7 @@ class Catalog:
         lock = self.lock_file.load()
         if lock is None:
             return [f"there is no '{self.lock_file.name}'"]
-        chosen = self._chosen(names)
+        chosen = self._project.choose(names)
         datasets = {name: self.datasets[name] for name in chosen}
         return disagreements(datasets, lock.only(chosen) if names else lock, self.root)
 
@@ -377,7 +370,7 @@ class Catalog:
         `error`.
         """
         lock = self.lock_file.demand()
-        chosen = self._chosen(names)
+        chosen = self._project.choose(names)
         fresh = self._resolved(chosen, SyncOptions(jobs=jobs, report=report))
         return compare_sides(Side(lock.datasets), fresh, chosen)
 
@@ -407,9 +400,10 @@ class Catalog:
     def _side(
         self, side: Instant | CatalogLock, names: Sequence[str], options: SyncOptions
     ) -> Side:
-        chosen = self._chosen(names)
+        chosen = self._project.choose(names)
         if side == PLACED:
-            return Side(self._placed(chosen))
+            entries = self._project.each(chosen, PLAIN, DatasetSync.placed_entry, _raised)
+            return Side({entry.name: entry for entry in entries if entry is not None})
         lock = side
         if isinstance(side, str) and side != LATEST:
             lock = named_lock(side, self.lock_file) or side
@@ -417,17 +411,10 @@ class Catalog:
             return Side(lock.only(chosen if names else lock.datasets).datasets)
         return self._resolved(chosen, options._replace(as_of=lock))
 
-    def _placed(self, names: Iterable[str]) -> dict[str, LockedDataset]:
-        with RunContext(SyncOptions()) as run:
-            entries = (
-                self._dataset_sync(name, SyncOptions(), run).placed_entry() for name in names
-            )
-            return {entry.name: entry for entry in entries if entry is not None}
-
     def _resolved(self, names: Sequence[str], options: SyncOptions) -> Side:
         """Return datasets as a lock needs them, resolved afresh, in the order of `names`."""
         _ = options.pin  # a time that cannot be read is no dataset's own failure
-        found = self._each(
+        found = self._project.each(
             names,
             options,
             DatasetSync.resolve_for_lock,
@@ -484,7 +471,7 @@ class Catalog:
         place; `file` stays yours. Raises `PushRefusedError` for globs, pins and datasets
         without `push: true`, and `PushConflictError` if the remote changed.
         """
-        with self._opened(name, SyncOptions(report=report)) as sync:
+        with self._project.open(name, SyncOptions(report=report)) as sync:
             result = push(sync, Path(file), force=force)
             # What is in place now is what was pushed: a lock that has the dataset moves to it.
             lock, entry = self.lock_file.read(), sync.placed_entry()
@@ -504,114 +491,8 @@ class Catalog:
 
         Patterns are those of `exclude`: without `/` they match the base name at any depth.
         """
-        with self._opened(name) as sync:
+        with self._project.open(name) as sync:
             return sync.invalidate(pattern)
-
-    # --- behind it ----------------------------------------------------------------
-
-    def _chosen(self, names: Sequence[str]) -> list[str]:
-        return [self._dataset(name).name for name in dict.fromkeys(names or self.datasets)]
-
-    def _dataset(self, name: str) -> Dataset:
-        try:
-            return self.datasets[name]
-        except KeyError:
-            hint = did_you_mean(name, self.datasets) or _known(self.datasets)
-            raise DatasetNotFoundError(f"no dataset '{name}'", hint=hint) from None
-
-    def _each(
-        self,
-        names: Sequence[str],
-        options: SyncOptions,
-        action: Callable[[DatasetSync], T],
-        failed: Callable[[str, DatacachalogError], T],
-        *,
-        lock: CatalogLock | None = None,
-    ) -> list[T]:
-        """Run `action` for each dataset, many at once; an error becomes that one's result."""
-        results: dict[str, T] = {}
-
-        def run_one(name: str) -> None:
-            try:
-                results[name] = action(self._dataset_sync(name, options, run, lock))
-            except DatacachalogError as exc:
-                results[name] = failed(name, exc)
-
-        with RunContext(options) as run:
-            # Never in this thread: it must be free for Ctrl-C.
-            run.datasets.each(run_one, names)
-        return [results[name] for name in names]
-
-    @contextmanager
-    def _opened(self, name: str, options: SyncOptions = PLAIN) -> Iterator[DatasetSync]:
-        """Give one dataset to work on in this thread, without a lock."""
-        with RunContext(options) as run:
-            yield self._dataset_sync(name, options, run)
-
-    def _dataset_sync(
-        self, name: str, options: SyncOptions, run: RunContext, lock: CatalogLock | None = None
-    ) -> DatasetSync:
-        dataset = self._dataset(name)
-        storage = self.storage_of(dataset)
-        root = landing(dataset, self.data).as_posix()
-        pin, key, asked = dataset.pin, name, options.pin
-        if asked is not None:
-            pin = run.settle(asked, storage)
-            key, root = f"{name}@{slug(pin)}", f"{root}@{slug(pin)}"
-            self._refuse_shared_folder(root)
-        return DatasetSync(
-            dataset=dataset,
-            pin=pin,
-            key=key,
-            root=root,
-            storage=storage,
-            disk=Disk(self._folder(root), self.store, storage.endpoint),
-            states=self._states,
-            policy=options.policy,
-            run=run,
-            folder_at=self._folder,
-            lock=LockView(dataset, pin, self.root, lock, self.lock_file.mode),
-        )
-
-    def _refuse_shared_folder(self, root: str) -> None:
-        """Raise if files of another pin would land in the folder of a dataset."""
-        owner = self._claimed.get(root.casefold())
-        if owner is not None:
-            raise InvalidPinError(
-                f"this state would land in '{root}', which belongs to the dataset '{owner}'",
-                hint=f"give '{owner}' another `path`",
-            )
-
-    @cached_property
-    def _claimed(self) -> dict[str, str]:
-        """Return the folders of datasets that could be taken for those of an ad-hoc pin."""
-        places = {name: claim(dataset, self.data) for name, dataset in self.datasets.items()}
-        return {
-            str(folder).casefold(): name
-            for name, place in places.items()
-            for folder in (place, *place.parents)
-            if "@" in folder.name
-        }
-
-    def _folder(self, root: str) -> Folder:
-        path = os.path.normpath(os.path.join(self.root, root))
-        return Folder(path, _LINKS[self.cache.link], self.store.mode)
-
-    def storage_of(self, dataset: Dataset) -> Storage:
-        """Return the storage of a dataset, one per process, scheme and settings."""
-        given = self._given.get(dataset.storage or "")
-        if given is not None:
-            return given
-        source = dataset.sources[0]
-        key = (os.getpid(), uri.scheme_of(source), dataset.storage)
-        with self._mutex:
-            if key not in self._storages:
-                settings = self._settings_of(dataset.storage)
-                self._storages[key] = self._open_storage(source, settings)
-            return self._storages[key]
-
-    def _settings_of(self, storage: str | None) -> StorageSettings:
-        return self._settings.get(storage or "") or StorageSettings()
 
 
 def load_catalog(
@@ -693,23 +574,30 @@ def _by_name(datasets: Iterable[Dataset], root: Path) -> dict[str, Dataset]:
     return found
 
 
-def _refuse_unknown(names: Iterable[str], storages: set[str]) -> None:
-    """Raise if one of `names`, of filesystems that were given, is no storage's."""
-    for name in names:
-        if name not in storages:
-            hint = did_you_mean(name, storages) or _known(sorted(storages))
+def _given(
+    filesystems: "Mapping[str, AbstractFileSystem]",
+    settings: Mapping[str, StorageSettings],
+    names: set[str],
+) -> dict[str, Storage]:
+    """Return the storages of filesystems that a program brings; raise for an unknown name."""
+    for name in filesystems:
+        if name not in names:
+            hint = did_you_mean(name, names) or what_there_is(sorted(names))
             raise CatalogError(f"there is no storage '{name}'", hint=hint)
-
-
-def _known(names: Iterable[str]) -> str:
-    some = ", ".join(f"'{name}'" for name in list(names)[:5])
-    return f"the catalog has {some or 'none'}"
+    return {
+        name: wrap_filesystem(filesystem, settings.get(name) or StorageSettings())
+        for name, filesystem in filesystems.items()
+    }
 
 
 def _cache_root(explicit: str | os.PathLike[str] | None, settings: CacheSettings) -> Path:
     if explicit is not None:
         return Path(os.path.abspath(os.path.expanduser(explicit)))
     return cache_dir(settings.dir, os.environ)
+
+
+def _raised(name: str, error: DatacachalogError) -> NoReturn:  # noqa: ARG001 - of any dataset
+    raise error
 
 
 def _raise_errors(errors: Mapping[str, DatacachalogError], asked: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from datacachalog.sync.retry import Cancel
@@ -23,14 +24,14 @@ _LONGEST_WINDOW = 0.5
 _UNIT = 1 << 20
 
 
+@dataclass(slots=True, eq=False)
 class TaskGroup:
     """Tasks that belong together: the first error stops those that have not begun."""
 
-    def __init__(self, cancel: Cancel) -> None:
-        self.cancel = cancel
-        self._open = 0
-        self._error: BaseException | None = None
-        self._condition = threading.Condition()
+    cancel: Cancel
+    _open: int = field(default=0, init=False)
+    _error: BaseException | None = field(default=None, init=False)
+    _condition: threading.Condition = field(default_factory=threading.Condition, init=False)
 
     @property
     def is_over(self) -> bool:

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from datacachalog.errors import CacheError, DatacachalogError, IntegrityError, T
 from datacachalog.model import RemoteObject
 from datacachalog.storage.base import Storage
 from datacachalog.sync.concurrency import ByteBudget, Concurrency, TaskGroup
-from datacachalog.sync.retry import Cancel, retrying
+from datacachalog.sync.retry import retrying
 
 RANGE = 8 << 20
 """Objects above this many bytes are fetched in parallel ranges of this size."""
@@ -47,6 +48,7 @@ class Stored(NamedTuple):
     is_downloaded: bool
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
 class DownloadGroup(TaskGroup):
     """The downloads of one dataset: where from, where to, and what came of them.
 
@@ -54,26 +56,14 @@ class DownloadGroup(TaskGroup):
     fetching, or has fetched meanwhile.
     """
 
-    def __init__(
-        self,
-        dataset: str,
-        storage: Storage,
-        store: Store,
-        demand: Demand,
-        *,
-        cancel: Cancel,
-        report: events.Report,
-        temps: set[str],
-    ) -> None:
-        super().__init__(cancel)
-        self.dataset = dataset
-        self.storage = storage
-        self.store = store
-        self.demand = demand
-        self.report = report
-        self.temps = temps
-        self.stored: dict[str, Stored] = {}
-        self.skipped: list[RemoteObject] = []
+    dataset: str
+    storage: Storage
+    store: Store
+    demand: Demand
+    report: events.Report
+    temps: set[str]
+    stored: dict[str, Stored] = field(default_factory=dict)
+    skipped: list[RemoteObject] = field(default_factory=list)
 
 
 class ByteRange:

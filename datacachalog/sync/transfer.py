@@ -107,15 +107,14 @@ class Transfer:
         self._finish(group)
 
     def _group(self) -> DownloadGroup:
-        run = self.run
         return DownloadGroup(
-            self.dataset,
-            self.storage,
-            self.disk.store,
-            self.demand,
-            cancel=run.cancel,
-            report=run.report,
-            temps=run.temps,
+            self.run.cancel,
+            dataset=self.dataset,
+            storage=self.storage,
+            store=self.disk.store,
+            demand=self.demand,
+            report=self.run.report,
+            temps=self.run.temps,
         )
 
     def _finish(self, group: DownloadGroup) -> None:

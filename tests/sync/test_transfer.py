@@ -12,6 +12,7 @@ from blake3 import blake3
 
 from datacachalog import events
 from datacachalog.cache.file_lock import FileLock
+from datacachalog.cache.state import StateFolder
 from datacachalog.errors import (
     AccessDeniedError,
     CacheError,
@@ -23,7 +24,7 @@ from datacachalog.model import RemoteObject
 from datacachalog.spec.models import CacheSettings
 from datacachalog.sync import download
 from tests.memory_storage import MemoryStorage
-from tests.projects import Ear, Project, one, orders
+from tests.projects import Ear, Project, one
 
 LONG = 10.0
 KIB = 1 << 10
@@ -38,7 +39,8 @@ def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def recorded_hash(project: Project, name: str = "one") -> str | None:
     """Return the blake3 in a dataset's state."""
-    return project.catalog(one(), orders())._states.read(name).files.blake3[0]  # type: ignore[union-attr]
+    state = StateFolder(project.state_file(name).parent).read(name)
+    return state.files.blake3[0] if state is not None else None
 
 
 # --- large objects ------------------------------------------------------------------------------
