@@ -45,8 +45,8 @@ from datacachalog.lock.sides import LATEST, LOCK, PLACED, Side, compare_sides, n
 from datacachalog.model import AsOf, ObjectVersion, Pin, VersionId
 from datacachalog.presence import Presence, note
 from datacachalog.settings import cache_dir
-from datacachalog.spec.dataset import claim, landing
 from datacachalog.spec.discovery import find_catalog
+from datacachalog.spec.landing import claim, landing
 from datacachalog.storage import open_storage, wrap_filesystem
 from datacachalog.storage.base import Storage
 from datacachalog.suggest import did_you_mean

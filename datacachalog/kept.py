@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from datacachalog.errors import InvalidPinError, InvalidValueError, UnsupportedSchemeError
 from datacachalog.model import EPOCH, MICROSECOND, Ago, AsOf, Latest
-from datacachalog.spec.dataset import SECRETS, DatasetRules, check_name
+from datacachalog.spec.landing import SECRETS, DatasetRules, check_name
 from datacachalog.spec.units import parse_pin
 from datacachalog.uri import check_source
 

@@ -21,7 +21,7 @@ from datacachalog.kept import (
     plain_dataset,
 )
 from datacachalog.snapshot import Reading
-from datacachalog.spec.dataset import CATALOG_KEYS, claim, landing
+from datacachalog.spec.landing import CATALOG_KEYS, claim, landing
 from datacachalog.spec.loader import LoadedCatalog, load
 from datacachalog.spec.models import (
     CacheSettings,

@@ -22,7 +22,9 @@ from datacachalog.errors import (
 )
 from datacachalog.kept import KeptCache, KeptData, plain_dataset
 from datacachalog.spec import yaml as document
-from datacachalog.spec.dataset import (
+from datacachalog.spec.discovery import project_root
+from datacachalog.spec.interpolation import interpolate_all
+from datacachalog.spec.landing import (
     CATALOG_KEYS,
     FORMAT_VERSION,
     SECRETS,
@@ -31,8 +33,6 @@ from datacachalog.spec.dataset import (
     check_name,
     claim_text,
 )
-from datacachalog.spec.discovery import project_root
-from datacachalog.spec.interpolation import interpolate_all
 from datacachalog.spec.messages import invalid_value, shown, unknown_key
 from datacachalog.spec.units import parse_pin
 from datacachalog.spec.yaml import DocumentError, Fault, Place, Table

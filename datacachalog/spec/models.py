@@ -28,7 +28,7 @@ from pydantic import (
 from datacachalog.checksums import ALGORITHMS, Checksum
 from datacachalog.errors import DatacachalogError, InvalidValueError, UnsupportedSchemeError
 from datacachalog.model import Ago, AsOf, Latest
-from datacachalog.spec.dataset import (
+from datacachalog.spec.landing import (
     NAME_PATTERN,
     DatasetRules,
     FieldError,

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from datacachalog.spec.dataset import NAME_PATTERN, SECRETS
+from datacachalog.spec.landing import NAME_PATTERN, SECRETS
 from datacachalog.spec.models import CatalogSpec
 
 _REFERENCE = {"type": "string", "pattern": r"\$\{"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from datacachalog.errors import CatalogNotFoundError, InvalidCatalogError, Problem
 from datacachalog.model import Ago, AsOf, Latest, VersionId
-from datacachalog.spec.dataset import landing
+from datacachalog.spec.landing import landing
 from datacachalog.spec.loader import LoadedCatalog, load
 from datacachalog.spec.models import (
     CacheSettings,

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from datacachalog.errors import InvalidValueError
 from datacachalog.model import Ago, AsOf, Latest, VersionId
-from datacachalog.spec.dataset import FieldError, claim, claim_text, landing
+from datacachalog.spec.landing import FieldError, claim, claim_text, landing
 from datacachalog.spec.models import (
     CacheSettings,
     Dataset,

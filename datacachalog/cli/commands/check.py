@@ -26,7 +26,7 @@ from datacachalog.cli.visible import plural, visible
 from datacachalog.doctor import Check, Verdict, examine
 from datacachalog.errors import NotFetchedError
 from datacachalog.model import Latest
-from datacachalog.spec.dataset import landing
+from datacachalog.spec.landing import landing
 from datacachalog.spec.loader import LoadedCatalog
 from datacachalog.spec.models import Dataset
 from datacachalog.spec.units import format_age, format_duration, format_size
