@@ -19,7 +19,7 @@ import yaml
 
 from datacachalog.errors import CatalogError, InvalidCatalogError, InvalidValueError, Problem
 from datacachalog.spec import yaml as document
-from datacachalog.spec.landing import check_name
+from datacachalog.spec.models import check_name
 from datacachalog.spec.yaml import DocumentError, Fault, Table
 from datacachalog.uri import check_source
 

@@ -1,9 +1,8 @@
 """What a user may write in a catalog: one frozen model for each part.
 
-Owns names, defaults, and the rules inside one value or one dataset; what follows from a valid
-one is in `dataset`. Used by the loader, by `Catalog`, and by programs that build datasets
-without a file. Knows no files, no environment and no network: reading and merging is the
-loader's.
+Owns names, defaults, and the rules inside one value or one dataset. Used by the loader, by
+`Catalog`, and by programs that build datasets without a file. Knows no files, no environment
+and no network: reading and merging is the loader's, where datasets land is `landing`'s.
 """
 
 import posixpath
@@ -11,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -27,26 +27,49 @@ from pydantic import (
 
 from datacachalog.checksums import ALGORITHMS, Checksum
 from datacachalog.errors import DatacachalogError, InvalidValueError, UnsupportedSchemeError
-from datacachalog.model import Ago, AsOf, Latest
-from datacachalog.spec.landing import (
-    NAME_PATTERN,
-    DatasetRules,
-    FieldError,
-    ItemsError,
-    check_name,
-)
+from datacachalog.globs import is_glob
+from datacachalog.model import Ago, AsOf, Latest, VersionId
 from datacachalog.spec.units import format_duration, parse_duration, parse_pin, parse_size
-from datacachalog.uri import check_source, scheme_of
+from datacachalog.uri import check_source, resolve_local, scheme_of
 
 _K = TypeVar("_K", str, int)
 _T = TypeVar("_T")
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+FORMAT_VERSION = 1
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _RESERVED_FOLDERS = frozenset({".git", ".datacachalog"})
 _READER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
-# --- checksums ----------------------------------------------------------------------
+class FieldError(InvalidValueError):
+    """A rule between several keys is broken; `key` is the one to point at."""
+
+    def __init__(self, message: str, *, key: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.key = key
+
+
+class ItemsError(InvalidValueError):
+    """Several items of one value are wrong; `items` pairs each index or key with its error."""
+
+    def __init__(self, items: Sequence[tuple[str | int, DatacachalogError]]) -> None:
+        super().__init__("; ".join(error.message for _, error in items), hint=items[0][1].hint)
+        self.items = tuple(items)
+
+
+# --- values of fields ---------------------------------------------------------------
+
+
+def check_name(value: object) -> str:
+    """Return the name of a dataset, storage or catalog if it is one."""
+    if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
+        raise InvalidValueError(
+            f"{value!r} is not a name",
+            hint="use letters, digits, `_`, `-` and `.`, beginning with a letter or a digit",
+        )
+    return value
 
 
 def parse_checksum(text: object) -> Checksum:
@@ -55,51 +78,32 @@ def parse_checksum(text: object) -> Checksum:
     >>> str(parse_checksum("SHA-1:A9993E364706816ABA3E25717850C26C9CD0D89D"))
     'sha1:a9993e364706816aba3e25717850c26c9cd0d89d'
     """
+    hint = "write the algorithm and the digest in hex: `sha256:…`, `md5:…` or `blake3:…`"
     if not isinstance(text, str):
-        raise InvalidValueError(f"`{text}` is not a checksum", hint=_CHECKSUM_HINT)
-    algorithm, colon, digest = text.strip().partition(":")
-    algorithm, digest = algorithm.lower().replace("sha-", "sha"), digest.lower()
-    if not colon or algorithm not in ALGORITHMS:
-        raise InvalidValueError(
-            f"{text!r} is not a checksum", hint=_checksum_hint(text.strip().lower())
-        )
-    if not re.fullmatch(f"[0-9a-f]{{{ALGORITHMS[algorithm]}}}", digest):
-        raise InvalidValueError(
-            f"{text!r} is not a checksum",
-            hint=f"{algorithm} has {ALGORITHMS[algorithm]} hexadecimal digits",
-        )
-    return Checksum(algorithm, digest)
-
-
-_CHECKSUM_HINT = "write the algorithm and the digest in hex: `sha256:…`, `md5:…` or `blake3:…`"
-
-
-def _checksum_hint(text: str) -> str:
-    if re.fullmatch("[0-9a-f]+", text):
-        likely = {digits: name for name, digits in ALGORITHMS.items()}.get(len(text))
-        if likely:
-            return f"write `{likely}:{text}`"
-    return _CHECKSUM_HINT
-
-
-# --- values of fields ---------------------------------------------------------------
+        raise InvalidValueError(f"`{text}` is not a checksum", hint=hint)
+    written = text.strip().lower()
+    algorithm, colon, digest = written.replace("sha-", "sha", 1).partition(":")
+    digits = ALGORITHMS.get(algorithm)
+    if colon and digits and re.fullmatch(f"[0-9a-f]{{{digits}}}", digest):
+        return Checksum(algorithm, digest)
+    if colon and digits:
+        hint = f"{algorithm} has {digits} hexadecimal digits"
+    elif re.fullmatch("[0-9a-f]+", written):
+        likely = {digits: name for name, digits in ALGORITHMS.items()}.get(len(written))
+        hint = f"write `{likely}:{written}`" if likely else hint
+    raise InvalidValueError(f"{text!r} is not a checksum", hint=hint)
 
 
 def _check_folder(value: object) -> str:
     """Return a path below the project root, normalised; refuse what leaves it."""
+    hint = "write a path below the catalog's folder, such as `data/raw`"
     if not isinstance(value, str) or not value.strip():
         raise InvalidValueError(f"{value!r} is not a path", hint="write a path such as `data/raw`")
     if value.startswith(("/", "~")) or "\\" in value or re.match("[A-Za-z]:", value):
-        raise InvalidValueError(
-            f"the path {value!r} is not relative to the catalog",
-            hint="write a path below the catalog's folder, such as `data/raw`",
-        )
+        raise InvalidValueError(f"the path {value!r} is not relative to the catalog", hint=hint)
     path = posixpath.normpath(value)
     if path == ".." or path.startswith("../"):
-        raise InvalidValueError(
-            f"the path {value!r} leaves the project",
-            hint="write a path below the catalog's folder, such as `data/raw`",
-        )
+        raise InvalidValueError(f"the path {value!r} leaves the project", hint=hint)
     if path.partition("/")[0].lower() in _RESERVED_FOLDERS or _CONTROL.search(path):
         raise InvalidValueError(
             f"the path {value!r} is not usable", hint="write a path such as `data/raw`"
@@ -107,9 +111,7 @@ def _check_folder(value: object) -> str:
     return path
 
 
-def _check_dataset_folder(value: object) -> str | None:
-    if value is None:
-        return None
+def _check_dataset_folder(value: object) -> str:
     path = _check_folder(value)
     if path == ".":
         raise InvalidValueError(
@@ -120,26 +122,17 @@ def _check_dataset_folder(value: object) -> str | None:
 
 
 def _check_sources(value: object, info: ValidationInfo) -> str | tuple[str, ...]:
-    check = partial(check_source, any_scheme=_may_be_brought(info))
-    if isinstance(value, str):
-        return check(value)
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
-        if not value:
-            raise InvalidValueError(
-                "the list of sources is empty", hint="write a URI such as `s3://bucket/key`"
-            )
-        return tuple(_each(check, enumerate(value)).values())
-    return check(value)
-
-
-def _may_be_brought(info: ValidationInfo) -> bool:
-    """Tell whether a filesystem of the user's own may serve the source.
-
-    The loader says in `context` for which storages there is one; a program that makes a
-    dataset may bring it later, for any storage that the dataset names.
-    """
+    # A filesystem of the user's own may serve any scheme. The loader says in `context` for which
+    # storages there is one; a program may bring it after it made the dataset.
     storage = info.data.get("storage")
-    return storage is not None and (info.context is None or storage in info.context)
+    any_scheme = storage is not None and (info.context is None or storage in info.context)
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        return check_source(value, any_scheme=any_scheme)
+    if not value:
+        raise InvalidValueError(
+            "the list of sources is empty", hint="write a URI such as `s3://bucket/key`"
+        )
+    return tuple(_each(partial(check_source, any_scheme=any_scheme), enumerate(value)).values())
 
 
 def _each(check: Callable[[object], _T], items: Iterable[tuple[_K, object]]) -> dict[_K, _T]:
@@ -163,54 +156,48 @@ def _check_texts(value: object) -> tuple[str, ...]:
     return tuple(items)
 
 
-def _check_pin(value: object) -> Latest | AsOf | Ago | None:
-    return None if value is None else parse_pin(value)
+def _parse_max_age(value: str | timedelta) -> timedelta:
+    return timedelta(0) if value == 0 else parse_duration(value)
 
 
-def _check_size(value: object) -> int | None:
-    return None if value is None else parse_size(value)  # type: ignore[arg-type]  # it checks
-
-
-def _check_max_age(value: object) -> timedelta | None:
-    if value is None:
-        return None
-    return timedelta(0) if value == 0 else parse_duration(value)  # type: ignore[arg-type]  # same
-
-
-def _check_checksum(value: object) -> str | dict[str, str] | None:
-    if value is None:
-        return None
+def _check_checksum(value: object) -> str | dict[str, str]:
     if isinstance(value, Mapping):
         checksums = _each(parse_checksum, value.items())
         return {str(path): str(checksum) for path, checksum in checksums.items()}
     return str(parse_checksum(value))
 
 
-def _check_reader(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and _READER.fullmatch(value)):
+def _check_reader(value: object) -> str:
+    if isinstance(value, str) and _READER.fullmatch(value):
         return value
     raise InvalidValueError(
         f"{value!r} is not a reader", hint="write a function's full name: `polars.read_csv`"
     )
 
 
+def _or_none(check: Callable[[Any], object]) -> PlainValidator:
+    """Return a validator that leaves None as it is."""
+    return PlainValidator(lambda value: None if value is None else check(value))
+
+
 def _read_flag(value: object) -> object:
     # What came out of ${VAR} is text.
-    return _FLAGS.get(value.lower(), value) if isinstance(value, str) else value
+    return (
+        {"true": True, "false": False}.get(value.lower(), value)
+        if isinstance(value, str)
+        else value
+    )
 
 
-def _empty_is_none(value: object) -> object:
-    # `${VAR:-}` is how a setting is left out.
-    return None if value == "" else value
+def _schema(*types: str, **rules: object) -> WithJsonSchema:
+    return WithJsonSchema({"type": types[0] if len(types) == 1 else list(types), **rules})
 
-
-_FLAGS = {"true": True, "false": False}
 
 Flag = Annotated[bool, BeforeValidator(_read_flag), Field(strict=True)]
-OptionalText = Annotated[str | None, BeforeValidator(_empty_is_none)]
-Name = Annotated[
-    str, PlainValidator(check_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})
-]
+# `${VAR:-}` is how a setting is left out.
+OptionalText = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value)]
+Secret = Annotated[OptionalText, Field(repr=False, exclude=True)]
+Name = Annotated[str, PlainValidator(check_name), _schema("string", pattern=NAME_PATTERN)]
 Texts = Annotated[
     Sequence[str],
     PlainValidator(_check_texts),
@@ -218,21 +205,18 @@ Texts = Annotated[
 ]
 PinText = Annotated[
     str | int | date | datetime | timedelta | Latest | AsOf | Ago | None,
-    PlainValidator(_check_pin),
+    _or_none(parse_pin),
     PlainSerializer(str, when_used="json-unless-none"),
-    WithJsonSchema({"type": ["string", "integer", "null"]}),
+    _schema("string", "integer", "null"),
 ]
-Size = Annotated[
-    int | None,
-    PlainValidator(_check_size),
-    WithJsonSchema({"type": ["string", "integer", "null"], "minimum": 0}),
-]
+Size = Annotated[int | None, _or_none(parse_size), _schema("string", "integer", "null", minimum=0)]
 Duration = Annotated[
     timedelta | None,
-    PlainValidator(_check_max_age),
+    _or_none(_parse_max_age),
     PlainSerializer(format_duration, when_used="json-unless-none"),
-    WithJsonSchema({"type": ["string", "null"]}),
+    _schema("string", "null"),
 ]
+_SOURCE = {"type": "string", "minLength": 1}
 
 
 class _Spec(BaseModel):
@@ -278,31 +262,23 @@ class StorageSettings(_Spec):
     region: OptionalText = Field(
         default=None, description="The region of the buckets.", examples=["eu-central-1"]
     )
-    key: OptionalText = Field(
+    key: Secret = Field(
         default=None,
-        repr=False,
-        exclude=True,
         description="The access key id, only as `${VAR}`.",
         examples=["${LAB_ACCESS_KEY}"],
     )
-    secret: OptionalText = Field(
+    secret: Secret = Field(
         default=None,
-        repr=False,
-        exclude=True,
         description="The secret access key, only as `${VAR}`.",
         examples=["${LAB_SECRET_KEY}"],
     )
-    token: OptionalText = Field(
+    token: Secret = Field(
         default=None,
-        repr=False,
-        exclude=True,
         description="The session token of temporary keys, only as `${VAR}`.",
         examples=["${LAB_SESSION_TOKEN}"],
     )
-    sse_customer_key: OptionalText = Field(
+    sse_customer_key: Secret = Field(
         default=None,
-        repr=False,
-        exclude=True,
         description="The key that the bucket's objects are encrypted with (SSE-C), in base64, "
         "only as `${VAR}`.",
         examples=["${LAB_SSE_KEY}"],
@@ -353,10 +329,14 @@ class StorageSettings(_Spec):
         return self
 
 
+SECRETS = tuple(key for key, field in StorageSettings.model_fields.items() if field.exclude)
+"""What a storage's settings take from the environment only."""
+
+
 class DataSettings(_Spec):
     """Where datasets land in the project."""
 
-    dir: Annotated[str, PlainValidator(_check_folder), WithJsonSchema({"type": "string"})] = Field(
+    dir: Annotated[str, PlainValidator(_check_folder), _schema("string")] = Field(
         default="data",
         description="The folder that holds one folder for each dataset, below the catalog's.",
         examples=["data"],
@@ -414,9 +394,7 @@ class Defaults(_Spec):
         description="What the files are, where their suffix does not tell.",
         examples=["parquet"],
     )
-    reader: Annotated[
-        str | None, PlainValidator(_check_reader), WithJsonSchema({"type": ["string", "null"]})
-    ] = Field(
+    reader: Annotated[str | None, _or_none(_check_reader), _schema("string", "null")] = Field(
         default=None,
         description="The function that `catalog.load` calls.",
         examples=["polars.scan_parquet"],
@@ -444,7 +422,7 @@ class Defaults(_Spec):
     )
 
 
-class Dataset(DatasetRules, Defaults):
+class Dataset(Defaults):
     """One named dataset: where it comes from, at which point in time, and where it lands.
 
     >>> orders = Dataset(name="orders", source="s3://lake/orders/**/*.parquet")
@@ -456,18 +434,7 @@ class Dataset(DatasetRules, Defaults):
     source: Annotated[
         str | Sequence[str],
         PlainValidator(_check_sources),
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"type": "string", "minLength": 1},
-                    {
-                        "type": "array",
-                        "items": {"type": "string", "minLength": 1},
-                        "minItems": 1,
-                    },
-                ]
-            }
-        ),
+        WithJsonSchema({"anyOf": [_SOURCE, {"type": "array", "items": _SOURCE, "minItems": 1}]}),
     ] = Field(
         description="A URI or a path, or a list of them. `*`, `?`, `[…]` and `**` match many.",
         examples=["s3://bucket/orders/**/*.parquet", "reference/countries.csv"],
@@ -487,7 +454,7 @@ class Dataset(DatasetRules, Defaults):
     )
     checksum: Annotated[
         str | Mapping[str, str] | None,
-        PlainValidator(_check_checksum),
+        _or_none(_check_checksum),
         WithJsonSchema(
             {
                 "anyOf": [
@@ -502,33 +469,81 @@ class Dataset(DatasetRules, Defaults):
         description="What the bytes must hash to: one for a single object, or one for each path.",
         examples=["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
     )
-    path: Annotated[
-        str | None,
-        PlainValidator(_check_dataset_folder),
-        WithJsonSchema({"type": ["string", "null"]}),
-    ] = Field(
+    path: Annotated[str | None, _or_none(_check_dataset_folder), _schema("string", "null")] = Field(
         default=None,
         description="The folder where it lands, relative to the catalog; else `data/<name>`.",
         examples=["inputs/orders"],
     )
 
-    def with_source(self, source: str | Sequence[str]) -> "Dataset":
-        """Return the same with another source, which is valid."""
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Return the sources as a tuple, also where there is one."""
+        return (self.source,) if isinstance(self.source, str) else tuple(self.source)
+
+    @property
+    def pin(self) -> Latest | AsOf | Ago | VersionId:
+        """Return the pin that `as_of` and `version_id` mean together."""
+        if self.version_id is not None:
+            return VersionId(self.version_id)
+        return Latest() if self.as_of is None else parse_pin(self.as_of)
+
+    @property
+    def is_glob(self) -> bool:
+        """Tell whether any source is a pattern."""
+        return any(is_glob(source) for source in self.sources)
+
+    @property
+    def is_single(self) -> bool:
+        """Tell whether the dataset is one object: one source, no pattern."""
+        return isinstance(self.source, str) and not is_glob(self.source)
+
+    @property
+    def is_pinned(self) -> bool:
+        """Tell whether the dataset stands still or lags, instead of following the latest."""
+        return not isinstance(self.pin, Latest)
+
+    def checksum_of(self, relpath: str) -> Checksum | None:
+        """Return what the file at `relpath` must hash to, or None if nothing is demanded."""
+        text = self.checksum
+        if isinstance(text, Mapping):
+            text = text.get(relpath)
+        return None if text is None else Checksum(*text.split(":"))
+
+    def with_resolved_paths(self, root: Path) -> "Dataset":
+        """Return the dataset with every local source as `file://` and an absolute path.
+
+        Relative sources are relative to `root`, and `~/` is the user's home.
+
+        >>> Dataset(name="x", source="in/*.csv").with_resolved_paths(Path("/work")).source
+        'file:///work/in/*.csv'
+        """
+        resolved = tuple(resolve_local(source, root) for source in self.sources)
+        if resolved == self.sources:
+            return self
+        source = resolved[0] if isinstance(self.source, str) else resolved
         return self.model_copy(update={"source": source})
 
     @model_validator(mode="after")
     def _check(self) -> "Dataset":
-        if self.version_id is not None:
-            self._check_version_id()
+        if self.version_id is not None and self.as_of is not None:
+            raise FieldError(
+                "`version_id` and `as_of` exclude each other",
+                key="version_id",
+                hint="remove one of them",
+            )
+        if self.version_id is not None and not self.is_single:
+            raise FieldError(
+                "`version_id` needs a single object",
+                key="version_id",
+                hint="use `as_of` for a glob or a list",
+            )
         if isinstance(self.checksum, str) and not self.is_single:
             raise FieldError(
                 "one checksum cannot hold for several objects",
                 key="checksum",
                 hint='write one for each path: `checksum: {"a.csv": "sha256:…"}`',
             )
-        if isinstance(self.source, str):
-            return self
-        schemes = {scheme_of(source) for source in self.source}
+        schemes = {scheme_of(source) for source in self.sources}
         if len(schemes) > 1:
             raise FieldError(
                 f"the sources are of different kinds ({', '.join(sorted(schemes))})",
@@ -537,23 +552,12 @@ class Dataset(DatasetRules, Defaults):
             )
         return self
 
-    def _check_version_id(self) -> None:
-        if self.as_of is not None:
-            raise FieldError(
-                "`version_id` and `as_of` exclude each other",
-                key="version_id",
-                hint="remove one of them",
-            )
-        if not self.is_single:
-            raise FieldError(
-                "`version_id` needs a single object",
-                key="version_id",
-                hint="use `as_of` for a glob or a list",
-            )
-
 
 class CatalogSpec(_Spec):
-    """A whole catalog file, as written (short forms of datasets spelt out)."""
+    """A whole catalog file, as written (short forms of datasets spelt out).
+
+    The loader takes its keys from here; it validates the parts one by one, for their places.
+    """
 
     version: Literal[1] = Field(default=1, description="The version of this format.", examples=[1])
     as_of: PinText = Field(

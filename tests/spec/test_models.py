@@ -1,18 +1,16 @@
 """The models: what one dataset, storage or setting may say."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from datacachalog.errors import InvalidValueError
 from datacachalog.model import Ago, AsOf, Latest, VersionId
-from datacachalog.spec.landing import FieldError, claim, claim_text, landing
 from datacachalog.spec.models import (
     CacheSettings,
     Dataset,
-    DataSettings,
     StorageSettings,
     parse_checksum,
 )
@@ -228,64 +226,3 @@ def test_settings_that_contradict_each_other_are_refused(
 def test_a_cache_size_is_bytes() -> None:
     """Whoever evicts compares numbers."""
     assert CacheSettings.model_validate({"max_size": "50 GB"}).max_size == 50_000_000_000
-
-
-# --- landing ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("keys", "layout", "folder"),
-    [
-        ({"source": "s3://l/a/b.csv"}, "name", "data/x"),
-        ({"source": "s3://l/a/b.csv"}, "source", "data/a"),
-        ({"source": "s3://l/b.csv"}, "source", "data"),
-        ({"source": "s3://l/a/**/*.csv"}, "source", "data/a"),
-        ({"source": "s3://l/a/b.csv", "path": "in//./y/"}, "source", "in/y"),
-        ({"source": "in/b.csv"}, "source", "data/x"),
-        ({"source": ["s3://l/a/b.csv", "s3://l/a/c.csv"]}, "source", "data/a"),
-    ],
-)
-def test_a_dataset_lands_by_path_layout_or_name(
-    keys: dict[str, object], layout: str, folder: str
-) -> None:
-    """`path` decides, then the layout."""
-    dataset = Dataset.model_validate({"name": "x", **keys})
-    data = DataSettings.model_validate({"layout": layout})
-
-    assert landing(dataset, data) == PurePosixPath(folder)
-
-
-@pytest.mark.parametrize(
-    "source", ["s3://l/../b.csv", "s3://l/a//b.csv", ["s3://l/a/x", "s3://l/b/x"]], ids=str
-)
-def test_what_cannot_be_mirrored_asks_for_a_path(source: str | list[str]) -> None:
-    """A key that is no path, or several folders, have no folder to mirror."""
-    dataset = Dataset(name="x", source=source)
-
-    with pytest.raises(FieldError, match="cannot mirror the sources of 'x'") as caught:
-        landing(dataset, DataSettings(layout="source"))
-
-    assert caught.value.hint == "add `path: data/x`"
-
-
-@pytest.mark.parametrize("folder", [".", "data", "a/b"])
-@pytest.mark.parametrize("layout", ["name", "source"])
-@pytest.mark.parametrize(
-    "source", ["s3://l/b.csv", "s3://l/a/b.csv", "s3://l/*.csv", "s3://l/a/.", "in/b.csv"]
-)
-def test_a_claim_as_text_is_the_path_written_out(folder: str, layout: str, source: str) -> None:
-    """So that texts are equal where paths are."""
-    dataset = Dataset(name="x", source=source)
-    data = DataSettings.model_validate({"dir": folder, "layout": layout})
-
-    assert claim_text(dataset, data) == str(claim(dataset, data))
-
-
-def test_a_single_object_claims_its_file_only() -> None:
-    """Others may land beside it."""
-    single = Dataset(name="x", source="s3://l/a/odd[[]1].csv")
-    many = Dataset(name="x", source="s3://l/a/*.csv")
-    data = DataSettings(layout="source")
-
-    assert claim(single, data) == PurePosixPath("data/a/odd[1].csv")
-    assert claim(many, data) == PurePosixPath("data/a")
