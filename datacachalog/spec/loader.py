@@ -214,6 +214,7 @@ class _Loading:
             place,
             f"write `version: {FORMAT_VERSION}`, or leave it out",
         )
+        file.table["version"] = FORMAT_VERSION  # nothing more is said of it
         return True
 
     def _includes(self, file: _File) -> Iterator[tuple[Place, Path]]:
