@@ -128,9 +128,7 @@ def _read(text: str, is_toml: bool, file: str) -> Table:
         if not faults and not isinstance(read.value, Table | None):
             faults = [Fault("a catalog is made of keys and values", Place(1, 1))]
     if faults:
-        raise InvalidCatalogError(
-            [Problem(f.message, file, *(f.place or (None, None)), f.hint) for f in faults]
-        )
+        raise InvalidCatalogError([fault.as_problem(file) for fault in faults])
     return read.value if isinstance(read.value, Table) else Table()
 
 

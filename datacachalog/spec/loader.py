@@ -40,7 +40,7 @@ from datacachalog.spec.models import (
     check_name,
 )
 from datacachalog.spec.units import parse_pin
-from datacachalog.spec.yaml import DocumentError, Listing, Place, Table
+from datacachalog.spec.yaml import DocumentError, Fault, Listing, Place, Table
 from datacachalog.suggest import did_you_mean
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -456,8 +456,7 @@ class _Loading:
             self._add(file.shown, message, place, hint)
 
     def _add(self, file: str, message: str, place: Place | None, hint: str | None) -> None:
-        line, column = place or (None, None)
-        problem = Problem(message, file, line, column, hint)
+        problem = Fault(message, place, hint).as_problem(file)
         # A value with an unset ${VAR} is wrong in other ways too: the first is the cause.
         if (file, place) not in self._unresolved and problem not in self._problems:
             self._problems.append(problem)

@@ -236,6 +236,10 @@ class _Spec(BaseModel):
         return value
 
 
+def _field(default: object, description: str, *examples: object) -> Any:
+    return Field(default=default, description=description, examples=list(examples))
+
+
 # --- storages and settings ----------------------------------------------------------
 
 
@@ -246,63 +250,40 @@ class StorageSettings(_Spec):
     credentials chain) works without any of these. Keys appear in no `repr` and in no dump.
     """
 
-    profile: OptionalText = Field(
-        default=None,
-        description="A profile of `~/.aws/config`, for SSO, roles or keys.",
-        examples=["analytics"],
+    profile: OptionalText = _field(
+        None, "A profile of `~/.aws/config`, for SSO, roles or keys.", "analytics"
     )
-    anon: Flag = Field(
-        default=False, description="Send no credentials: for public buckets.", examples=[True]
+    anon: Flag = _field(False, "Send no credentials: for public buckets.", True)
+    endpoint_url: OptionalText = _field(
+        None,
+        "The server, where it is not Amazon's: MinIO, Ceph, R2, a proxy, ….",
+        "https://minio.example.com",
+        "${LAB_S3:-http://localhost:9000}",
     )
-    endpoint_url: OptionalText = Field(
-        default=None,
-        description="The server, where it is not Amazon's: MinIO, Ceph, R2, a proxy, ….",
-        examples=["https://minio.example.com", "${LAB_S3:-http://localhost:9000}"],
+    region: OptionalText = _field(None, "The region of the buckets.", "eu-central-1")
+    key: Secret = _field(None, "The access key id, only as `${VAR}`.", "${LAB_ACCESS_KEY}")
+    secret: Secret = _field(None, "The secret access key, only as `${VAR}`.", "${LAB_SECRET_KEY}")
+    token: Secret = _field(
+        None, "The session token of temporary keys, only as `${VAR}`.", "${LAB_SESSION_TOKEN}"
     )
-    region: OptionalText = Field(
-        default=None, description="The region of the buckets.", examples=["eu-central-1"]
-    )
-    key: Secret = Field(
-        default=None,
-        description="The access key id, only as `${VAR}`.",
-        examples=["${LAB_ACCESS_KEY}"],
-    )
-    secret: Secret = Field(
-        default=None,
-        description="The secret access key, only as `${VAR}`.",
-        examples=["${LAB_SECRET_KEY}"],
-    )
-    token: Secret = Field(
-        default=None,
-        description="The session token of temporary keys, only as `${VAR}`.",
-        examples=["${LAB_SESSION_TOKEN}"],
-    )
-    sse_customer_key: Secret = Field(
-        default=None,
-        description="The key that the bucket's objects are encrypted with (SSE-C), in base64, "
+    sse_customer_key: Secret = _field(
+        None,
+        "The key that the bucket's objects are encrypted with (SSE-C), in base64, "
         "only as `${VAR}`.",
-        examples=["${LAB_SSE_KEY}"],
+        "${LAB_SSE_KEY}",
     )
-    requester_pays: Flag = Field(
-        default=False, description="Agree to pay for requests and traffic.", examples=[True]
+    requester_pays: Flag = _field(False, "Agree to pay for requests and traffic.", True)
+    addressing_style: Literal["auto", "path", "virtual"] = _field(
+        "auto", "Where the bucket's name goes: into the path or into the host name.", "path"
     )
-    addressing_style: Literal["auto", "path", "virtual"] = Field(
-        default="auto",
-        description="Where the bucket's name goes: into the path or into the host name.",
-        examples=["path"],
+    ca_bundle: OptionalText = _field(
+        None, "A file of certificates to trust, relative to the catalog.", "certs/lab.pem"
     )
-    ca_bundle: OptionalText = Field(
-        default=None,
-        description="A file of certificates to trust, relative to the catalog.",
-        examples=["certs/lab.pem"],
-    )
-    verify: Flag = Field(
-        default=True, description="Check the server's certificate.", examples=[False]
-    )
-    engine: Literal["auto", "fsspec"] = Field(
-        default="auto",
-        description="`auto`: obstore where it serves; `fsspec`: never. `DCL_ENGINE` stands above.",
-        examples=["fsspec"],
+    verify: Flag = _field(True, "Check the server's certificate.", False)
+    engine: Literal["auto", "fsspec"] = _field(
+        "auto",
+        "`auto`: obstore where it serves; `fsspec`: never. `DCL_ENGINE` stands above.",
+        "fsspec",
     )
 
     @model_validator(mode="after")
@@ -336,35 +317,29 @@ SECRETS = tuple(key for key, field in StorageSettings.model_fields.items() if fi
 class DataSettings(_Spec):
     """Where datasets land in the project."""
 
-    dir: Annotated[str, PlainValidator(_check_folder), _schema("string")] = Field(
-        default="data",
-        description="The folder that holds one folder for each dataset, below the catalog's.",
-        examples=["data"],
+    dir: Annotated[str, PlainValidator(_check_folder), _schema("string")] = _field(
+        "data", "The folder that holds one folder for each dataset, below the catalog's.", "data"
     )
-    layout: Literal["name", "source"] = Field(
-        default="name",
-        description="`name`: a dataset's folder has its name. `source`: it mirrors the key's path.",
-        examples=["name"],
+    layout: Literal["name", "source"] = _field(
+        "name",
+        "`name`: a dataset's folder has its name. `source`: it mirrors the key's path.",
+        "name",
     )
 
 
 class CacheSettings(_Spec):
     """The store of objects that projects on one machine share."""
 
-    dir: OptionalText = Field(
-        default=None,
-        description="The cache folder; `DCL_CACHE_DIR` stands above it. Left out: the user's.",
-        examples=["/scratch/datacachalog"],
+    dir: OptionalText = _field(
+        None,
+        "The cache folder; `DCL_CACHE_DIR` stands above it. Left out: the user's.",
+        "/scratch/datacachalog",
     )
-    link: Literal["auto", "reflink", "hardlink", "copy"] = Field(
-        default="auto",
-        description="How a cached object comes into `data/`; `auto` takes the first that works.",
-        examples=["auto"],
+    link: Literal["auto", "reflink", "hardlink", "copy"] = _field(
+        "auto", "How a cached object comes into `data/`; `auto` takes the first that works.", "auto"
     )
-    max_size: Size = Field(
-        default=None,
-        description="How large the cache may grow; the least recently used objects go first.",
-        examples=["50 GB"],
+    max_size: Size = _field(
+        None, "How large the cache may grow; the least recently used objects go first.", "50 GB"
     )
 
 
@@ -374,51 +349,35 @@ class CacheSettings(_Spec):
 class Defaults(_Spec):
     """What may be said once for all datasets; a dataset's own key replaces it."""
 
-    owner: str | None = Field(
-        default=None, description="Who to ask about it.", examples=["team-sales"]
+    owner: str | None = _field(None, "Who to ask about it.", "team-sales")
+    tags: Texts = _field((), "Words to find it by.", ["pii"])
+    exclude: Texts = _field(
+        (), "Patterns of what a glob matches but must not bring: names or paths.", ["*_tmp.parquet"]
     )
-    tags: Texts = Field(default=(), description="Words to find it by.", examples=[["pii"]])
-    exclude: Texts = Field(
-        default=(),
-        description="Patterns of what a glob matches but must not bring: names or paths.",
-        examples=[["*_tmp.parquet"]],
+    storage: Name | None = _field(None, "One of `storages`: how to reach the source.", "lake")
+    allow_empty: Flag = _field(False, "Accept a glob that matches nothing.", True)
+    format: str | None = _field(
+        None, "What the files are, where their suffix does not tell.", "parquet"
     )
-    storage: Name | None = Field(
-        default=None, description="One of `storages`: how to reach the source.", examples=["lake"]
-    )
-    allow_empty: Flag = Field(
-        default=False, description="Accept a glob that matches nothing.", examples=[True]
-    )
-    format: str | None = Field(
-        default=None,
-        description="What the files are, where their suffix does not tell.",
-        examples=["parquet"],
-    )
-    reader: Annotated[str | None, _or_none(_check_reader), _schema("string", "null")] = Field(
-        default=None,
-        description="The function that `catalog.load` calls.",
-        examples=["polars.scan_parquet"],
+    reader: Annotated[str | None, _or_none(_check_reader), _schema("string", "null")] = _field(
+        None, "The function that `catalog.load` calls.", "polars.scan_parquet"
     )
     read_args: Mapping[str, Any] = Field(
         default_factory=dict,
         description="Keyword arguments for the reader.",
         examples=[{"hive_partitioning": True}],
     )
-    push: Flag = Field(
-        default=False, description="Let `dcl push` replace the source.", examples=[True]
-    )
+    push: Flag = _field(False, "Let `dcl push` replace the source.", True)
     metadata: Mapping[str, Any] = Field(
         default_factory=dict, description="Anything you like.", examples=[{"ticket": "DATA-12"}]
     )
-    on_stale: Literal["warn", "error"] = Field(
-        default="warn",
-        description="When the source cannot be reached and files are in place: use them, or fail.",
-        examples=["error"],
+    on_stale: Literal["warn", "error"] = _field(
+        "warn",
+        "When the source cannot be reached and files are in place: use them, or fail.",
+        "error",
     )
-    max_age: Duration = Field(
-        default=None,
-        description="Trust the last check for this long before asking the source again.",
-        examples=["10 minutes"],
+    max_age: Duration = _field(
+        None, "Trust the last check for this long before asking the source again.", "10 minutes"
     )
 
 
@@ -439,18 +398,19 @@ class Dataset(Defaults):
         description="A URI or a path, or a list of them. `*`, `?`, `[…]` and `**` match many.",
         examples=["s3://bucket/orders/**/*.parquet", "reference/countries.csv"],
     )
-    description: str | None = Field(
-        default=None, description="What it is, in a sentence.", examples=["Orders, one file a day"]
+    description: str | None = _field(None, "What it is, in a sentence.", "Orders, one file a day")
+    as_of: PinText = _field(
+        None,
+        "The source as it was then: a date, an instant with a zone, or a duration.",
+        "2024-12-10",
+        "2024-12-10T09:30Z",
+        "7 days",
+        "latest",
     )
-    as_of: PinText = Field(
-        default=None,
-        description="The source as it was then: a date, an instant with a zone, or a duration.",
-        examples=["2024-12-10", "2024-12-10T09:30Z", "7 days", "latest"],
-    )
-    version_id: OptionalText = Field(
-        default=None,
-        description="Exactly this version, of a single object; excludes `as_of`.",
-        examples=["3/L4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY"],
+    version_id: OptionalText = _field(
+        None,
+        "Exactly this version, of a single object; excludes `as_of`.",
+        "3/L4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY",
     )
     checksum: Annotated[
         str | Mapping[str, str] | None,
@@ -464,15 +424,17 @@ class Dataset(Defaults):
                 ]
             }
         ),
-    ] = Field(
-        default=None,
-        description="What the bytes must hash to: one for a single object, or one for each path.",
-        examples=["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    ] = _field(
+        None,
+        "What the bytes must hash to: one for a single object, or one for each path.",
+        "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     )
-    path: Annotated[str | None, _or_none(_check_dataset_folder), _schema("string", "null")] = Field(
-        default=None,
-        description="The folder where it lands, relative to the catalog; else `data/<name>`.",
-        examples=["inputs/orders"],
+    path: Annotated[str | None, _or_none(_check_dataset_folder), _schema("string", "null")] = (
+        _field(
+            None,
+            "The folder where it lands, relative to the catalog; else `data/<name>`.",
+            "inputs/orders",
+        )
     )
 
     @property
@@ -559,16 +521,12 @@ class CatalogSpec(_Spec):
     The loader takes its keys from here; it validates the parts one by one, for their places.
     """
 
-    version: Literal[1] = Field(default=1, description="The version of this format.", examples=[1])
-    as_of: PinText = Field(
-        default=None,
-        description="For every dataset that says nothing itself; there `latest` opts out.",
-        examples=["2024-12-10"],
+    version: Literal[1] = _field(1, "The version of this format.", 1)
+    as_of: PinText = _field(
+        None, "For every dataset that says nothing itself; there `latest` opts out.", "2024-12-10"
     )
-    include: Texts = Field(
-        default=(),
-        description="Further catalog files, relative to this one.",
-        examples=[["shared/common.yaml"]],
+    include: Texts = _field(
+        (), "Further catalog files, relative to this one.", ["shared/common.yaml"]
     )
     data: DataSettings = Field(
         default_factory=DataSettings, description="Where the datasets land, below this file."

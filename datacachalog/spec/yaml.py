@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from datacachalog.errors import Problem
+
 MAX_BYTES = 4_000_000
 MAX_DEPTH = 64
 MAX_VALUES = 1_000_000
@@ -32,6 +34,11 @@ class Fault(NamedTuple):
     message: str
     place: Place | None
     hint: str | None = None
+
+    def as_problem(self, file: str) -> Problem:
+        """Return it as a problem of the catalog in `file`."""
+        line, column = self.place or (None, None)
+        return Problem(self.message, file, line, column, self.hint)
 
 
 class DocumentError(Exception):
