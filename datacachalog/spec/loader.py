@@ -189,7 +189,8 @@ class _Loading:
         for fault in interpolate_all(file.table, self._environ):
             self._add(name, *fault)
             self._unresolved.add((name, fault.place))
-        self._check_head(file)
+        self._check_keys(file)
+        self._check_as_of(file)
         file.defaults = self._defaults(file)
         for place, included in self._includes(file):
             self._include(file, place, included, (*trail, path))
@@ -266,8 +267,8 @@ class _Loading:
                         f"read it from the environment: `{key}: ${{{variable}}}`",
                     )
 
-    def _check_head(self, file: _File) -> None:
-        """Check everything at the top of the file."""
+    def _check_keys(self, file: _File) -> None:
+        """Refuse keys at the top of the file that are unknown, or hold something else."""
         known = list(CatalogSpec.model_fields)
         for key, value in file.table.items():
             if key.startswith("x-"):
@@ -289,12 +290,14 @@ class _Loading:
                     file.table.keys_at[key],
                     f"write it in {self._files[0].shown}",
                 )
-        if (as_of := file.table.get("as_of")) is not None:
-            try:
-                parse_pin(as_of)
-            except InvalidPinError as exc:
-                self._add(file.shown, exc.message, file.table.values_at["as_of"], exc.hint)
-                file.table["as_of"] = None
+
+    def _check_as_of(self, file: _File) -> None:
+        as_of = file.table.get("as_of")
+        try:
+            parse_pin("latest" if as_of is None else as_of)
+        except InvalidPinError as exc:
+            self._add(file.shown, exc.message, file.table.values_at["as_of"], exc.hint)
+            file.table["as_of"] = None
 
     def _defaults(self, file: _File) -> dict[str, object]:
         table = file.section("defaults")

@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from datacachalog.checksums import ALGORITHMS, Checksum
+from datacachalog.checksums import Checksum
 from datacachalog.errors import DatacachalogError, InvalidValueError, UnsupportedSchemeError
 from datacachalog.globs import is_glob
 from datacachalog.model import Ago, AsOf, Latest, VersionId
@@ -70,28 +70,6 @@ def check_name(value: object) -> str:
             hint="use letters, digits, `_`, `-` and `.`, beginning with a letter or a digit",
         )
     return value
-
-
-def parse_checksum(text: object) -> Checksum:
-    """Return the checksum written as `algorithm:hex`.
-
-    >>> str(parse_checksum("SHA-1:A9993E364706816ABA3E25717850C26C9CD0D89D"))
-    'sha1:a9993e364706816aba3e25717850c26c9cd0d89d'
-    """
-    hint = "write the algorithm and the digest in hex: `sha256:…`, `md5:…` or `blake3:…`"
-    if not isinstance(text, str):
-        raise InvalidValueError(f"`{text}` is not a checksum", hint=hint)
-    written = text.strip().lower()
-    algorithm, colon, digest = written.replace("sha-", "sha", 1).partition(":")
-    digits = ALGORITHMS.get(algorithm)
-    if colon and digits and re.fullmatch(f"[0-9a-f]{{{digits}}}", digest):
-        return Checksum(algorithm, digest)
-    if colon and digits:
-        hint = f"{algorithm} has {digits} hexadecimal digits"
-    elif re.fullmatch("[0-9a-f]+", written):
-        likely = {digits: name for name, digits in ALGORITHMS.items()}.get(len(written))
-        hint = f"write `{likely}:{written}`" if likely else hint
-    raise InvalidValueError(f"{text!r} is not a checksum", hint=hint)
 
 
 def _check_folder(value: object) -> str:
@@ -162,9 +140,9 @@ def _parse_max_age(value: str | timedelta) -> timedelta:
 
 def _check_checksum(value: object) -> str | dict[str, str]:
     if isinstance(value, Mapping):
-        checksums = _each(parse_checksum, value.items())
+        checksums = _each(Checksum.parse, value.items())
         return {str(path): str(checksum) for path, checksum in checksums.items()}
-    return str(parse_checksum(value))
+    return str(Checksum.parse(value))
 
 
 def _check_reader(value: object) -> str:
@@ -182,17 +160,14 @@ def _or_none(check: Callable[[Any], object]) -> PlainValidator:
 
 def _read_flag(value: object) -> object:
     # What came out of ${VAR} is text.
-    return (
-        {"true": True, "false": False}.get(value.lower(), value)
-        if isinstance(value, str)
-        else value
-    )
+    return _FLAGS.get(value.lower(), value) if isinstance(value, str) else value
 
 
 def _schema(*types: str, **rules: object) -> WithJsonSchema:
     return WithJsonSchema({"type": types[0] if len(types) == 1 else list(types), **rules})
 
 
+_FLAGS = {"true": True, "false": False}
 Flag = Annotated[bool, BeforeValidator(_read_flag), Field(strict=True)]
 # `${VAR:-}` is how a setting is left out.
 OptionalText = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value)]
@@ -237,6 +212,7 @@ class _Spec(BaseModel):
 
 
 def _field(default: object, description: str, *examples: object) -> Any:
+    """Return a key that may be left out, with what an editor shows at it."""
     return Field(default=default, description=description, examples=list(examples))
 
 
