@@ -22,7 +22,6 @@ from datacachalog.errors import (
     InvalidPinError,
     PartialFailureError,
 )
-from datacachalog.kept import Loaded
 from datacachalog.lock.compare import Comparison
 from datacachalog.lock.file import CatalogLock, LockedDataset
 from datacachalog.lock.lockfile import LockFile, LockMode
@@ -111,10 +110,7 @@ class Catalog:
             LockMode.of(lock_mode),
             guards=states.root,
         )
-        settings = {
-            key: StorageSettings.model_validate(value) if isinstance(value, Mapping) else value
-            for key, value in storages.items()
-        }
+        settings = {key: StorageSettings.model_validate(value) for key, value in storages.items()}
         named = {dataset.storage for dataset in self.datasets.values() if dataset.storage}
         self._project = Project(
             root=self.root,
@@ -511,17 +507,6 @@ def load_catalog(
     """
     found = find_catalog(path, environ=os.environ)
     loaded = load(found, environ=os.environ, filesystems=filesystems)
-    return assemble(loaded, cache_dir=cache_dir, lock_mode=lock_mode, filesystems=filesystems)
-
-
-def assemble(
-    loaded: Loaded,
-    *,
-    cache_dir: str | os.PathLike[str] | None = None,
-    lock_mode: LockMode | str = LockMode.OBEY,
-    filesystems: "Mapping[str, AbstractFileSystem]" = MappingProxyType({}),
-) -> Catalog:
-    """Return the catalog that was read, or brought back."""
     return Catalog(
         loaded.datasets.values(),
         root=loaded.root,

@@ -20,7 +20,7 @@ from datacachalog.errors import DatacachalogError, DatasetNotFoundError, Invalid
 from datacachalog.lock.file import CatalogLock
 from datacachalog.lock.lockfile import LockMode
 from datacachalog.lock.rules import LockView
-from datacachalog.spec.dataset import claim, landing
+from datacachalog.spec.landing import claim, landing
 from datacachalog.spec.models import CacheSettings, Dataset, DataSettings, StorageSettings
 from datacachalog.storage.base import Storage
 from datacachalog.suggest import did_you_mean
@@ -117,7 +117,7 @@ class Project:
     ) -> DatasetSync:
         dataset = self.dataset(name)
         storage = self.storage_of(dataset)
-        root = landing(dataset, self.data).as_posix()
+        root = landing(dataset, self.data)
         pin, key, asked = dataset.pin, name, options.pin
         if asked is not None:
             pin = run.settle(asked, storage)
@@ -153,7 +153,7 @@ class Project:
     @cached_property
     def _claimed(self) -> dict[str, str]:
         """Return the folders of datasets that could be taken for those of an ad-hoc pin."""
-        places = {name: claim(dataset, self.data) for name, dataset in self.datasets.items()}
+        places = {n: Path(claim(dataset, self.data)) for n, dataset in self.datasets.items()}
         return {
             str(folder).casefold(): name
             for name, place in places.items()
