@@ -25,7 +25,7 @@ from typing import Any, TypeVar, overload
 from datacachalog.cache import files
 from datacachalog.cache.files import FileStat
 from datacachalog.errors import CacheError
-from datacachalog.model import EPOCH, MICROSECOND, RemoteObject, objects_of
+from datacachalog.model import EPOCH, MICROSECOND, RemoteObject
 
 FORMAT = 1
 
@@ -126,14 +126,9 @@ class PlacedFiles:
 
     def objects(self) -> list[RemoteObject]:
         """Return the objects of all rows."""
-        return objects_of(
-            uri=self.uri,
-            relpath=self.relpath,
-            size=self.size,
-            modified=[EPOCH + us * MICROSECOND for us in self.modified_us],
-            etag=self.etag,
-            version_id=self.version_id,
-        )
+        modified = [EPOCH + us * MICROSECOND for us in self.modified_us]
+        columns = (self.uri, self.relpath, self.size, modified, self.etag, self.version_id)
+        return list(map(RemoteObject, *columns))
 
     @cached_property
     def index(self) -> dict[str, int]:

@@ -46,7 +46,7 @@ def locked_dataset(
     held = held_by(objects, endpoint)
     if held is PinKind.HASH:
         objects = tuple(
-            replace(o, uri=portable(o.uri, str(root)), etag=None, version_id=None, modified=EPOCH)
+            o._replace(uri=portable(o.uri, str(root)), etag=None, version_id=None, modified=EPOCH)
             for o in objects
         )
     return LockedDataset(dataset.name, digest_of(dataset, pin, root), held, objects)

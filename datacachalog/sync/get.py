@@ -96,4 +96,4 @@ def _retrieve(
 
 def _renamed(resolution: Resolution, name: str) -> Resolution:
     (obj,) = resolution.objects
-    return replace(resolution, objects=(replace(obj, relpath=name),))
+    return replace(resolution, objects=(obj._replace(relpath=name),))

@@ -403,7 +403,7 @@ def _arranged(objects: list[RemoteObject]) -> tuple[RemoteObject, ...]:
     if apart is paths or apart == paths:
         return tuple(objects)
     renamed = (
-        o if o.relpath == p else replace(o, relpath=p) for o, p in zip(objects, apart, strict=True)
+        o if o.relpath == p else o._replace(relpath=p) for o, p in zip(objects, apart, strict=True)
     )
     return tuple(sorted(renamed, key=lambda o: o.relpath))
 

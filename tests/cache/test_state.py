@@ -40,7 +40,7 @@ def state(*placed: PlacedFile) -> State:
 def placed(relpath: str = "a", **options: object) -> PlacedFile:
     """Return one file as it usually is."""
     obj = RemoteObject(f"s3://lake/x/{relpath}", relpath, 3, NOW, "e1")
-    return PlacedFile(replace(obj, **options), "b3", obj.mtime_ns)  # type: ignore[arg-type] # fields
+    return PlacedFile(obj._replace(**options), "b3", obj.mtime_ns)  # type: ignore[arg-type] # fields
 
 
 def columns(found: PlacedFiles) -> dict[str, object]:

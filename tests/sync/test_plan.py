@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -70,7 +69,7 @@ class Disk:
 def obj(relpath: str = "a", **options: object) -> RemoteObject:
     """Return an object as listings have them."""
     base = RemoteObject(f"s3://lake/x/{relpath}", relpath, 3, NOW, "e1")
-    return replace(base, **options)  # type: ignore[arg-type] # fields by name
+    return base._replace(**options)  # type: ignore[arg-type] # fields by name
 
 
 def stat(of: RemoteObject, **options: int) -> FileStat:

@@ -4,7 +4,6 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -435,7 +434,7 @@ def _never(seconds: float) -> None:
 def test_a_size_that_no_disk_has_takes_no_memory(project: Project) -> None:
     """A listing may claim any size: it is an error before a range is thought of."""
     obj = project.put("orders/a", b"x" * 10)
-    claimed = replace(obj, size=10**18)
+    claimed = obj._replace(size=10**18)
     project.storage._history[obj.uri] = [claimed]
     with pytest.raises(CacheError, match="cannot take the file"):
         project.catalog().sync()
