@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         VersioningNotSupportedError,
     )
     from datacachalog.lock.compare import Comparison
-    from datacachalog.lock.lockfile import LockMode
+    from datacachalog.lock.file import LockMode
     from datacachalog.lock.rules import LockReport
     from datacachalog.model import DeleteMarker, ObjectVersion, RemoteObject
     from datacachalog.spec.discovery import discover_catalogs
@@ -114,7 +114,7 @@ _HOMES = {
     "load_catalog": "catalog",
     "Comparison": "lock.compare",
     "discover_catalogs": "spec.discovery",
-    "LockMode": "lock.lockfile",
+    "LockMode": "lock.file",
     "LockReport": "lock.rules",
     "DeleteMarker": "model",
     "ObjectVersion": "model",

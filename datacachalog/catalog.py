@@ -28,9 +28,16 @@ from datacachalog.errors import (
     PartialFailureError,
 )
 from datacachalog.kept import Loaded
-from datacachalog.lock.compare import Comparison
-from datacachalog.lock.file import CatalogLock, LockedDataset
-from datacachalog.lock.lockfile import LockFile, LockMode
+from datacachalog.lock.compare import (
+    LATEST,
+    LOCK,
+    PLACED,
+    Comparison,
+    Side,
+    compare_sides,
+    named_lock,
+)
+from datacachalog.lock.file import CatalogLock, LockedDataset, LockFile, LockMode
 from datacachalog.lock.rules import (
     LockNews,
     LockReport,
@@ -41,7 +48,6 @@ from datacachalog.lock.rules import (
     refuse_missing,
     write_lock,
 )
-from datacachalog.lock.sides import LATEST, LOCK, PLACED, Side, compare_sides, named_lock
 from datacachalog.model import AsOf, ObjectVersion, Pin, VersionId
 from datacachalog.presence import Presence, note
 from datacachalog.settings import cache_dir
@@ -51,9 +57,8 @@ from datacachalog.storage import open_storage, wrap_filesystem
 from datacachalog.storage.base import Storage
 from datacachalog.suggest import did_you_mean
 from datacachalog.sync.dataset import DatasetSync
-from datacachalog.sync.disk import Disk
 from datacachalog.sync.get import Target, retrieve
-from datacachalog.sync.placement import Folder
+from datacachalog.sync.placement import Disk, Folder
 from datacachalog.sync.push import push
 from datacachalog.sync.results import (
     DatasetStatus,
@@ -145,7 +150,6 @@ class Catalog:
             guards=self._states.root,
         )
         self._agreed: CatalogLock | None = None
-        self._holds: dict[str, LockView] = {}
         self._present: dict[str, Presence | None] = {}
         self._roots: dict[str, str] = {}
 
@@ -587,33 +591,25 @@ class Catalog:
             pin = settled(ask.pin, storage, run)
             key, root = f"{name}@{slug(pin)}", f"{root}@{slug(pin)}"
             self._refuse_shared_folder(root)
-        folder = self._folder(root)
         return DatasetSync(
             dataset=dataset,
             pin=pin,
             key=key,
             root=root,
             storage=storage,
-            disk=Disk(folder, self.store, storage.endpoint),
+            disk=Disk(
+                self._path(root),
+                _LINKS[self.cache.link],
+                self.store.mode,
+                store=self.store,
+                endpoint=storage.endpoint,
+            ),
             states=self._states,
             policy=ask.policy,
             run=run,
             folder_at=self._folder,
-            hold=self._hold(dataset, pin, lock, is_own=ask.pin is None),
+            hold=LockView(dataset, pin, self.root, lock, self.lock_file.mode),
         )
-
-    def _hold(
-        self, dataset: "Dataset", pin: Pin, lock: CatalogLock | None, *, is_own: bool
-    ) -> LockView:
-        """Return what the lock says; that it fits is found out once per lock and `is_own` pin."""
-        known = self._holds.get(dataset.name) if is_own else None
-        if known is not None:
-            hold = known.again(lock)
-        else:
-            hold = LockView(dataset, pin, self.root, lock, self.lock_file.mode)
-        if is_own:
-            self._holds[dataset.name] = hold
-        return hold
 
     def _refuse_shared_folder(self, root: str) -> None:
         """Raise if files of another pin would land in the folder of a dataset."""
@@ -644,9 +640,11 @@ class Catalog:
             raise DatasetNotFoundError(f"no dataset '{name}'", hint=hint) from None
 
     def _folder(self, root: str) -> Folder:
+        return Folder(self._path(root), _LINKS[self.cache.link], self.store.mode)
+
+    def _path(self, root: str) -> str:
         # Both are normalised; as paths they would be taken apart for each call.
-        path = str(self.root) if root == "." else os.path.join(self.root, root)
-        return Folder(path, _LINKS[self.cache.link], self.store.mode)
+        return str(self.root) if root == "." else os.path.join(self.root, root)
 
     def storage_of(self, dataset: "Dataset") -> Storage:
         """Return the storage of a dataset, one per process, scheme and settings."""

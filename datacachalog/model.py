@@ -6,6 +6,7 @@ Used everywhere; knows nothing of storages, disks or catalogs.
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from operator import attrgetter
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -71,6 +72,10 @@ class RemoteObject(NamedTuple):
         if self.etag is not None and other.etag is not None:
             return self.etag == other.etag
         return self.etag == other.etag and self.modified == other.modified
+
+
+IDENTITY = attrgetter("uri", "size", "etag", "version_id")
+"""Two objects that have these alike, and an ETag, are surely the same (see `is_same_as`)."""
 
 
 class DeleteMarker(NamedTuple):

@@ -15,7 +15,7 @@ from datacachalog.cache.files import FileStat
 from datacachalog.cache.state import StateFolder
 from datacachalog.lock.file import CatalogLock
 from datacachalog.model import Origin
-from datacachalog.sync.disk import Disk
+from datacachalog.sync.placement import Disk
 from datacachalog.sync.results import Outcome
 
 MOST_FILES = 1_000
@@ -43,11 +43,11 @@ class Presence(NamedTuple):
         What killed runs left half-made goes, as at the end of any sync.
         """
         name = self.outcome.name
-        if not self.is_proven or lock is not self.lock or states.mark(name) != self.state:
+        if not self.is_proven or lock is not self.lock or states.stat(name) != self.state:
             return False
-        if states.read_announced(name) is not None or _stats(self.paths) != self.stats:
+        if states.read_journal(name) is not None or _stats(self.paths) != self.stats:
             return False
-        self.disk.sweep()
+        self.disk.sweep_all()
         return True
 
 
@@ -71,7 +71,7 @@ def note(
         return None
     if len(plan.resolution.hashes) != outcome.hits:
         return None  # the lock has yet to learn some
-    state, stats = states.mark(outcome.name), _stats(paths)
+    state, stats = states.stat(outcome.name), _stats(paths)
     if state is None or stats is None:
         return None
     is_proven = (
@@ -84,5 +84,5 @@ def note(
 
 def _stats(paths: Path | Sequence[Path]) -> tuple[FileStat, ...] | None:
     """Return what lies at the paths, or None if at some there is nothing."""
-    found = tuple(map(files.look, map(str, [paths] if isinstance(paths, Path) else paths)))
+    found = tuple(map(files.stat, map(str, [paths] if isinstance(paths, Path) else paths)))
     return None if None in found else found  # type: ignore[return-value]  # just seen

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from datacachalog import events, globs
 from datacachalog.cache.file_lock import FileLock
-from datacachalog.cache.state import PlacedFiles, State, StateFolder
+from datacachalog.cache.placed_files import PlacedFiles
+from datacachalog.cache.state import State, StateFolder
 from datacachalog.checksums import LOCK, Checksum, Hashes
 from datacachalog.errors import (
     DatacachalogError,
@@ -30,11 +31,10 @@ from datacachalog.lock.file import LockedDataset, PinKind
 from datacachalog.lock.rules import LockView, find_local, lost
 from datacachalog.model import EPOCH, Latest, ObjectVersion, Origin, Pin, RemoteObject, Resolution
 from datacachalog.storage.base import MisreadKeyError, Storage
-from datacachalog.sync.disk import Disk
 from datacachalog.sync.download import no_room
 from datacachalog.sync.history import list_versions
-from datacachalog.sync.placement import Folder
-from datacachalog.sync.plan import Hit, Plan, plan
+from datacachalog.sync.placement import Disk, Folder
+from datacachalog.sync.plan import Plan, plan
 from datacachalog.sync.recovery import RecoveredState
 from datacachalog.sync.resolve import Policy, ask, digest, resolve
 from datacachalog.sync.results import DatasetStatus, Freshness, Outcome, judge
@@ -106,7 +106,7 @@ class DatasetSync:
         for warning in resolution.warnings:
             self.run.report(events.Warned(self.dataset.name, warning))
         entry = self.hold.entry_for(resolution.objects, resolution.endpoint)
-        if entry.held is not PinKind.HASH:
+        if entry.pin_kind is not PinKind.HASH:
             return entry
         hashes: dict[str, str] = {}
 
@@ -169,7 +169,7 @@ class DatasetSync:
 
     def _resolve_locked(self, locked: LockedDataset, previous: State | None) -> Resolution:
         objects = locked.objects
-        if locked.held is PinKind.HASH:
+        if locked.pin_kind is PinKind.HASH:
             objects = find_local(
                 locked,
                 partial(self._find_here, previous),
@@ -191,7 +191,7 @@ class DatasetSync:
         placed = state.files.find(locked.relpath) if state is not None else None
         if placed is None or blake3 is None or placed.blake3 != blake3:
             return None
-        found = self.disk.look(locked.relpath)
+        found = self.disk.stat(locked.relpath)
         is_there = found is not None and found.mtime_ns == placed.mtime_ns
         return placed.object if is_there or self.disk.is_stored(placed.object) else None
 
@@ -219,7 +219,7 @@ class DatasetSync:
         return self._one_or_many(state.files.relpath)
 
     def _one_or_many(self, relpaths: Sequence[str]) -> Path | list[Path]:
-        paths = [Path(self.disk.folder.path(relpath)) for relpath in relpaths]
+        paths = [Path(self.disk.path(relpath)) for relpath in relpaths]
         # A single object that is excluded, where that is allowed, has no path.
         return paths[0] if self.dataset.is_single and paths else paths
 
@@ -295,7 +295,7 @@ class DatasetSync:
         if self._is_done(record, todo):
             return self._confirm(record, todo), todo.resolution
         with self._alone() as has_waited:
-            if has_waited or self.states.mark(self.key) != record.mark:
+            if has_waited or self.states.stat(self.key) != record.stat:
                 # Another run was at it, and the source may have moved on: look again.
                 record, todo = self._compare()
                 if self._is_done(record, todo):
@@ -311,7 +311,7 @@ class DatasetSync:
     def _is_done(self, record: RecoveredState, todo: Plan) -> bool:
         """Tell whether all is in place and on record; raise if its checksums do not fit."""
         self._check_hits(record, todo)
-        return todo.is_noop and record.is_settled and len(todo.hits) == len(record.placed)
+        return todo.is_noop and record.is_complete and len(todo.hits) == len(record.placed)
 
     def _carry_out(self, record: RecoveredState, todo: Plan) -> Outcome:
         self._refuse_downloads_offline(todo)
@@ -338,22 +338,23 @@ class DatasetSync:
         """
         hashes = todo.resolution.hashes
         if hashes:
-            for hit in todo.hits:
-                known = record.placed.blake3[hit.row]
-                wanted = hashes.get(hit.object.relpath, known)
+            recorded = dict(zip(record.placed.relpath, record.placed.blake3, strict=True))
+            for obj in todo.hits:
+                known = recorded[obj.relpath]
+                wanted = hashes.get(obj.relpath, known)
                 if wanted != known:
                     demanded = Checksum("blake3", str(wanted), LOCK)
-                    Hashes([demanded], known=known).check(hit.object)
+                    Hashes([demanded], known=known).check(obj)
         compared = record.state.checksum if record.state is not None else ""
         if todo.hits and self._checksum_text() not in ("", compared):
             self.run.pool.each(self._check_hit, todo.hits)
 
-    def _check_hit(self, hit: Hit) -> None:
-        checksum = self.dataset.checksum_of(hit.object.relpath)
+    def _check_hit(self, obj: RemoteObject) -> None:
+        checksum = self.dataset.checksum_of(obj.relpath)
         if checksum is not None:
             hashes = Hashes([Checksum(checksum.algorithm, checksum.digest)])
-            hashes.read(self.disk.folder.path(hit.object.relpath))
-            hashes.check(hit.object)
+            hashes.read(self.disk.path(obj.relpath))
+            hashes.check(obj)
 
     def _checksum_text(self) -> str:
         """Return the catalog's checksums as the state records them; empty if there are none."""
@@ -369,7 +370,7 @@ class DatasetSync:
             run=self.run,
             demand=self._demand(todo.resolution),
             before=record.placed,
-            announce=lambda coming: self.states.announce(
+            announce=lambda coming: self.states.write_journal(
                 self.key, self._state(todo.resolution, coming)
             ),
             is_offline=self.policy.offline,
@@ -402,7 +403,7 @@ class DatasetSync:
             elif state.checked != fresh.checked:
                 self.states.confirm(self.key, fresh.checked)
         self.hold.note(resolution, state.files)
-        self.disk.sweep()
+        self.disk.sweep_all()
         return self._outcome(todo, None)
 
     def _state(self, resolution: Resolution, placed: PlacedFiles) -> State:
@@ -424,22 +425,22 @@ class DatasetSync:
         for old in record.elsewhere:
             self._leave(old, result.placed)
         # A killed run may have made folders without files in them, or left some behind.
-        if record.coming or record.placed.relpath != result.placed.relpath:
-            known = {*record.placed.relpath, *record.coming}
+        if record.journaled or record.placed.relpath != result.placed.relpath:
+            known = {*record.placed.relpath, *record.journaled}
             for relpath in known.difference(result.placed.relpath):
-                self.disk.folder.prune(relpath)
+                self.disk.prune(relpath)
         self.states.write(self.key, self._state(resolution, result.placed))
-        self.states.settle(self.key)
+        self.states.clear_journal(self.key)
 
     def _leave(self, old: State, placed: PlacedFiles) -> None:
         """Remove our untouched files from where the dataset lay before its path changed."""
         folder = self.folder_at(old.root)
-        present = {self.disk.folder.path(relpath) for relpath in placed.relpath}
+        present = {self.disk.path(relpath) for relpath in placed.relpath}
         for row in old.files:
             relpath, path = row.object.relpath, folder.path(row.object.relpath)
             if path in present:
                 continue
-            if folder.look(relpath) is None:
+            if folder.stat(relpath) is None:
                 folder.prune(relpath)
             elif not folder.drop(relpath, size=row.object.size, mtime_ns=row.mtime_ns):
                 message = f"'{path}' was edited here; it stays and is yours from now on"
@@ -473,7 +474,7 @@ class DatasetSync:
         """Make the file `snapshot` the stored object `obj`, and put it in place (after a push)."""
         store, fingerprint = self.disk.store, obj.fingerprint(self.storage.endpoint)
         try:
-            store.seal(snapshot, obj.mtime_ns)
+            store.finalize(snapshot, obj.mtime_ns)
             store.adopt(snapshot, fingerprint)
         except OSError as exc:
             raise no_room(exc, snapshot) from exc
@@ -498,7 +499,7 @@ class DatasetSync:
             matching = [i for i, row in enumerate(rows) if is_matching(row.object.relpath)]
             for i in matching:
                 self.disk.store.discard(rows[i].object.fingerprint(state.endpoint))
-                rows[i] = replace(rows[i], blake3=None)
+                rows[i] = rows[i]._replace(blake3=None)
             fresh = replace(state, files=PlacedFiles.of(rows), checked=EPOCH)
             self.states.write(self.key, fresh)
             return len(matching)
@@ -525,7 +526,7 @@ class DatasetSync:
         return Outcome(
             name=self.dataset.name,
             plan=todo,
-            folder=Path(self.disk.folder.root),
+            folder=Path(self.disk.root),
             downloaded=result.downloaded if result else 0,
             downloaded_bytes=result.downloaded_bytes if result else 0,
             linked=result.linked if result else 0,

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from datacachalog import events, globs
 from datacachalog.cache.files import LinkKind
-from datacachalog.cache.state import NOTHING
+from datacachalog.cache.placed_files import NOTHING
 from datacachalog.cache.store import Store
 from datacachalog.errors import DatacachalogError
 from datacachalog.model import Latest, Resolution
 from datacachalog.settings import umask
 from datacachalog.storage.base import MisreadKeyError, Storage
-from datacachalog.sync.disk import Disk
-from datacachalog.sync.placement import Folder
+from datacachalog.sync.placement import Disk
 from datacachalog.sync.plan import plan
 from datacachalog.sync.resolve import Policy, resolve
 from datacachalog.sync.retry import retrying
@@ -78,8 +77,10 @@ def _retrieve(
     if target.name is not None:
         resolution = _renamed(resolution, target.name)
     kinds = (LinkKind.REFLINK, LinkKind.COPY)
-    folder = Folder(str(target.folder), kinds, mode=0o666 & ~umask())
-    disk = Disk(folder, store, storage.endpoint, owns_folder=False)
+    mode = 0o666 & ~umask()
+    disk = Disk(
+        str(target.folder), kinds, mode, store=store, endpoint=storage.endpoint, owns_folder=False
+    )
     todo = plan(resolution, NOTHING, disk)
     Transfer(
         dataset=source,
@@ -90,7 +91,7 @@ def _retrieve(
         demand=lambda _: (),
         before=NOTHING,
     ).execute()
-    paths = [Path(folder.path(obj.relpath)) for obj in resolution.objects]
+    paths = [Path(disk.path(obj.relpath)) for obj in resolution.objects]
     return paths[0] if dataset.is_single else paths
 
 

@@ -94,7 +94,7 @@ def _refuse_if_place_is_taken(line: DatasetSync, shown: RemoteObject, snapshot: 
             Resolution((shown,), line.pin, line.storage.endpoint, line.now()),
             line.recall(),
         )
-    refuse_conflicts(todo, line.disk.folder)
+    refuse_conflicts(todo, line.disk)
 
 
 def _shown(line: DatasetSync, source: str, size: int) -> RemoteObject:

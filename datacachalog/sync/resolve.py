@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from blake3 import blake3
 
 from datacachalog import globs, relpath
-from datacachalog.cache.state import NOTHING, PlacedFiles, State
+from datacachalog.cache.placed_files import NOTHING, PlacedFiles
+from datacachalog.cache.state import State
 from datacachalog.errors import (
     AccessDeniedError,
     CatalogError,

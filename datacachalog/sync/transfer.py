@@ -18,15 +18,14 @@ from typing import NamedTuple, Protocol
 
 from datacachalog.cache.file_lock import FileLock
 from datacachalog.cache.files import FileStat
-from datacachalog.cache.state import PlacedFile, PlacedFiles
+from datacachalog.cache.placed_files import PlacedFile, PlacedFiles
 from datacachalog.checksums import Checksum, Hashes
 from datacachalog.errors import LocalFileConflictError, OfflineError
 from datacachalog.gc_pause import collection_paused
 from datacachalog.model import RemoteObject
 from datacachalog.storage.base import Storage
-from datacachalog.sync.disk import Disk
 from datacachalog.sync.download import Destination
-from datacachalog.sync.placement import Folder, SourceVanishedError, Staged
+from datacachalog.sync.placement import Disk, Folder, SourceVanishedError, Staged
 from datacachalog.sync.plan import Download, Link, Plan
 from datacachalog.sync.pool import Batch
 from datacachalog.sync.run import RunContext
@@ -99,13 +98,13 @@ class Transfer:
         Raises the first error, with the folder as it was; `ObjectChangedError` asks the
         caller to resolve again. Objects that did arrive stay in the store.
         """
-        refuse_conflicts(self.plan, self.disk.folder)
+        refuse_conflicts(self.plan, self.disk)
         self.fetch()
         with collection_paused():
             placed, dropped = self._put_in_place()
         downloads = [step.object for step in self._steps if self._stored_of(step).downloaded]
         return Result(
-            placed=self.before.with_changes(self.plan.hits.rows, self.plan.hits.objects, placed),
+            placed=self.before.with_changes(self.plan.hits, placed),
             downloaded=len(downloads),
             downloaded_bytes=sum(obj.size for obj in downloads),
             linked=len(self._steps) - len(downloads),
@@ -209,7 +208,7 @@ class Transfer:
 
     def _put_in_place(self) -> tuple[list[PlacedFile], int]:
         """Stage everything, and only then change what is visible; return what came and went."""
-        folder = self.disk.folder
+        folder = self.disk
         staged: dict[str, Staged] = {}
         placed: list[PlacedFile] = []
         self.run.at_interrupt.append(folder.give_up)
@@ -238,7 +237,7 @@ class Transfer:
 
         run_lot(steps[:_AT_ONCE])  # by now it is known which kind of link works
         lots = [steps[i : i + _AT_ONCE] for i in range(_AT_ONCE, len(steps), _AT_ONCE)]
-        if self.disk.folder.is_linking:
+        if self.disk.is_linking:
             for lot in lots:
                 run_lot(lot)
         else:
@@ -249,7 +248,7 @@ class Transfer:
 
     def _stage(self, step: Link | Download, over: FileStat | None) -> Staged:
         """Make the file ready; `over` is what may be replaced."""
-        obj, folder = step.object, self.disk.folder
+        obj, folder = step.object, self.disk
         for is_last in (False, False, True):
             source = self._stored_of(step).path
             try:
@@ -268,7 +267,7 @@ class Transfer:
         obj, file = step.object, staged[step.object.uri]
         for is_last in (False, False, True):
             try:
-                st = self.disk.folder.publish(file)
+                st = self.disk.publish(file)
             except SourceVanishedError:
                 if is_last:
                     raise
@@ -285,14 +284,14 @@ class Transfer:
 
     def _of_another_run(self, relpath: str) -> FileStat | None:
         """Return what another run of ours put at `relpath` since the plan was made, if it did."""
-        found = self.disk.look(relpath)
+        found = self.disk.stat(relpath)
         if found is None or self.disk.is_ours(relpath, found, None):
             return found
-        self.disk.look_again()
+        self.disk.refresh()
         return found if self.disk.is_ours(relpath, found, None) else None
 
     def _drop(self) -> int:
-        folder = self.disk.folder
+        folder = self.disk
         return sum(
             folder.drop(step.relpath, size=step.over.size, mtime_ns=step.over.mtime_ns)
             for step in self.plan.drops

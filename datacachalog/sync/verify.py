@@ -6,7 +6,7 @@ that restores times. Used by `catalog`.
 
 import os
 
-from datacachalog.cache.state import PlacedFile
+from datacachalog.cache.placed_files import PlacedFile
 from datacachalog.checksums import Hashes
 from datacachalog.errors import NotFetchedError
 from datacachalog.sync.dataset import DatasetSync
@@ -40,8 +40,8 @@ def verify(line: DatasetSync) -> Verification:
 
 
 def _why_bad(line: DatasetSync, placed: PlacedFile) -> str | None:
-    path = line.disk.folder.path(placed.object.relpath)
-    found = line.disk.look(placed.object.relpath)
+    path = line.disk.path(placed.object.relpath)
+    found = line.disk.stat(placed.object.relpath)
     if found is None:
         return "missing"
     if found.size < 0:

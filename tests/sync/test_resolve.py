@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from datacachalog.cache.state import PlacedFile, PlacedFiles, State
+from datacachalog.cache.placed_files import PlacedFile, PlacedFiles
+from datacachalog.cache.state import State
 from datacachalog.errors import (
     AccessDeniedError,
     DatacachalogError,

@@ -221,7 +221,7 @@ def test_what_another_run_is_fetching_is_waited_for_and_not_fetched_twice(
         if isinstance(event, events.TransferFinished):
             temp = catalog.store.temp()
             Path(temp).write_bytes(data)
-            catalog.store.seal(temp, listed.mtime_ns)
+            catalog.store.finalize(temp, listed.mtime_ns)
             catalog.store.adopt(temp, fingerprint)
             lock.release()
 
@@ -350,7 +350,7 @@ def test_a_full_project_disk_changes_nothing_at_all(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return really(*args)
 
-    name = "copy_file_range" if link == "copy" else "link"
+    name = "sendfile" if link == "copy" else "link"
     really: Callable[..., int] = getattr(os, name)
     monkeypatch.setattr(os, name, full)
     with pytest.raises(CacheError) as caught:
