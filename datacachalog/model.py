@@ -1,4 +1,4 @@
-"""The values that travel along the line: remote objects, pins, resolutions.
+"""The values of the pipeline: remote objects, pins, resolutions.
 
 Used everywhere; knows nothing of storages, disks or catalogs.
 """
@@ -146,7 +146,7 @@ class AsOf:
 
 @dataclass(frozen=True, slots=True)
 class Ago:
-    """A duration before the server's now; resolves to an `AsOf` when first asked."""
+    """A duration before the server's now; becomes an `AsOf` when it is resolved."""
 
     delta: timedelta
     text: str = field(default="", compare=False)
@@ -195,7 +195,7 @@ class Resolution:
 
     `objects` is sorted by `relpath`, and no two share one. `endpoint` names the server
     (one dataset has one storage); with it every object has a fingerprint. `checked` is
-    when the remote was asked (aware, UTC). `hashes` maps relpath to the blake3 (64 hex
+    when the remote was checked (aware, UTC). `hashes` maps relpath to the blake3 (64 hex
     digits) that a lock demands. `warnings` are sentences for the user.
     """
 

@@ -134,12 +134,10 @@ def _modified(time: datetime) -> str:
 
 def _bucket_of(objects: Sequence[RemoteObject]) -> str:
     """Return the scheme and bucket that all files share, or '' where there are several."""
-    first = next((obj.uri for obj in objects), "")
-    if first.startswith("./"):
-        bucket = "."
-    else:
-        scheme, separator, rest = first.partition("://")
-        bucket = f"{scheme}{separator}{rest.partition('/')[0]}"
+    if not objects:
+        return ""
+    scheme, separator, rest = objects[0].uri.partition("://")
+    bucket = f"{scheme}{separator}{rest.partition('/')[0]}" if separator else "."
     return bucket if all(obj.uri.startswith(f"{bucket}/") for obj in objects) else ""
 
 
@@ -155,17 +153,13 @@ def _prefix_of(objects: Iterable[RemoteObject], skip: int) -> str:
 # --- reading ------------------------------------------------------------------------
 
 
+@collection_paused()
 def parse(text: str, *, where: str = "catalog.lock") -> CatalogLock:
     """Return the lock that is written in `text`.
 
     Raises `LockError` naming `where` and the line: an unresolved merge, a newer major
     format, or a line that is not what this format has.
     """
-    with collection_paused():
-        return _parse(text, where)
-
-
-def _parse(text: str, where: str) -> CatalogLock:
     rows = _rows(text, where)
     _check_format(rows[0] if rows else {}, where)
     datasets: dict[str, LockedDataset] = {}

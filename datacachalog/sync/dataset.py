@@ -36,7 +36,7 @@ from datacachalog.sync.history import list_versions
 from datacachalog.sync.placement import Disk, Folder
 from datacachalog.sync.plan import Plan, plan
 from datacachalog.sync.recovery import RecoveredState
-from datacachalog.sync.resolve import Policy, ask, digest, resolve
+from datacachalog.sync.resolve import Policy, digest, resolve, resolve_remote
 from datacachalog.sync.results import DatasetStatus, Freshness, Outcome, judge
 from datacachalog.sync.retry import retrying
 from datacachalog.sync.run import RunContext
@@ -149,7 +149,7 @@ class DatasetSync:
         return list(list_versions(history, limit=limit, at=at, is_wanted=is_wanted))
 
     def _ask(self, *, with_versions: bool) -> Resolution:
-        return ask(
+        return resolve_remote(
             self.dataset,
             self.pin,
             self.storage,

@@ -1,4 +1,4 @@
-"""Files on this machine: looking, temporary names, links and copies."""
+"""Files on this machine: stats, temporary names, links and copies."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""A lock from end to end: what gets into it, when it counts, and what it holds to its bytes."""
+"""A lock from end to end: what gets into it, when it counts, and what it pins to its bytes."""
 
 import shutil
 from datetime import UTC, datetime
@@ -610,7 +610,7 @@ def test_a_version_that_expired_is_lost(project: Project) -> None:
 
 
 @pytest.mark.parametrize("is_deleted", [False, True], ids=["overwritten", "deleted"])
-def test_what_only_an_etag_held_is_lost_with_it(tmp_path: Path, is_deleted: bool) -> None:
+def test_what_only_an_etag_pinned_is_lost_with_it(tmp_path: Path, is_deleted: bool) -> None:
     """Without a history, the old bytes are in caches only: one that has them still serves them."""
     project = Project(tmp_path, MemoryStorage(keeps_history=False))
     project.put("one.csv", b"1")
@@ -667,8 +667,8 @@ def local(root: Path, **options: Any) -> Catalog:
     return Catalog([dataset], root=root, cache_dir=root.parent / "cache", **options)
 
 
-def test_local_files_are_held_by_their_hash(raw: Path) -> None:
-    """At once: nothing else holds them. A copy of the project elsewhere is the same."""
+def test_local_files_are_pinned_by_their_hash(raw: Path) -> None:
+    """At once: nothing else pins them. A copy of the project elsewhere is the same."""
     local(raw).lock()
     copy = raw.parent / "elsewhere" / "copy"
     shutil.copytree(raw, copy)

@@ -402,8 +402,8 @@ def test_a_recent_instant_warns(storage: MemoryStorage, pin: str, warning: str |
     pinned = ask(storage, orders(as_of=pin), now=years_off)
 
     assert asked.warnings == (() if warning is None else (warning,))
-    held = () if warning is None else (f"{warning}; `dcl lock` holds what is there now",)
-    assert pinned.warnings == held
+    advised = () if warning is None else (f"{warning}; `dcl lock` holds what is there now",)
+    assert pinned.warnings == advised
 
 
 def test_a_server_without_a_clock_is_believed_to_have_ours(storage: MemoryStorage) -> None:
