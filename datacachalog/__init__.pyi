@@ -33,7 +33,7 @@ from .errors import ThrottledError as ThrottledError
 from .errors import UnsupportedSchemeError as UnsupportedSchemeError
 from .errors import VersioningNotSupportedError as VersioningNotSupportedError
 from .lock.compare import Comparison as Comparison
-from .lock.lockfile import LockMode as LockMode
+from .lock.file import LockMode as LockMode
 from .lock.rules import LockReport as LockReport
 from .model import DeleteMarker as DeleteMarker
 from .model import ObjectVersion as ObjectVersion

@@ -22,9 +22,16 @@ from datacachalog.errors import (
     InvalidPinError,
     PartialFailureError,
 )
-from datacachalog.lock.compare import Comparison
-from datacachalog.lock.file import CatalogLock, LockedDataset
-from datacachalog.lock.lockfile import LockFile, LockMode
+from datacachalog.lock.compare import (
+    LATEST,
+    LOCK,
+    PLACED,
+    Comparison,
+    Side,
+    compare_sides,
+    named_lock,
+)
+from datacachalog.lock.file import CatalogLock, LockedDataset, LockFile, LockMode
 from datacachalog.lock.rules import (
     LockNews,
     LockReport,
@@ -34,7 +41,6 @@ from datacachalog.lock.rules import (
     refuse_missing,
     write_lock,
 )
-from datacachalog.lock.sides import LATEST, LOCK, PLACED, Side, compare_sides, named_lock
 from datacachalog.model import AsOf, ObjectVersion, Pin, VersionId
 from datacachalog.settings import cache_dir
 from datacachalog.spec.discovery import find_catalog

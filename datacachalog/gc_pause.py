@@ -1,6 +1,6 @@
 """Pausing Python's cyclic garbage collector while many values are made at once.
 
-The collector would walk all fresh values again and again: for 100,000 rows that costs as
+The collector would visit all fresh values again and again: for 100,000 rows that costs as
 much as reading them. Reference counting goes on.
 """
 

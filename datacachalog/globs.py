@@ -1,11 +1,9 @@
 """Patterns over keys and paths: where their fixed part ends, and what they match.
 
-`*`, `?`, `[abc]`, `[a-z]` and `[!abc]` stay within one segment; `**` as a whole segment
-stands for any number of folders, also none; a trailing `/` means `/**`. A segment `*` is
-any name, but not an empty one. One character in
-brackets is that character: `[*]`, `[?]`, `[[]`. A bracket that does not close within its
-segment is a bracket. Used by the storages (what to list, what to keep), and by `spec` and
-`resolve` (what is a pattern, what to exclude).
+`*`, `?`, `[abc]`, `[a-z]` and `[!abc]` stay within one segment; `**` as a whole segment stands
+for any number of folders, also none; a trailing `/` means `/**`. A segment `*` is any name, but
+not an empty one. One character in brackets is that character: `[*]`, `[?]`, `[[]`. A bracket
+that does not close within its segment is a bracket.
 """
 
 import re
@@ -22,6 +20,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _META = re.compile(r"[*?\[]")
+_RANGE = re.compile(r"(.)(?:-(.))?", re.DOTALL)
 
 
 def is_glob(text: str) -> bool:
@@ -127,16 +126,12 @@ def _tokens(pattern: str) -> Iterator[tuple[bool, str]]:
 
 def _class(members: str, *, is_negated: bool) -> str:
     """Return the regular expression of one bracket; a range that runs backwards is empty."""
-    parts = []
-    at = 0
-    while at < len(members):
-        first = last = members[at]
-        if members[at + 1 : at + 2] == "-" and at + 2 < len(members):
-            last = members[at + 2]
-            at += 2
-        if first <= last:
-            parts.append(f"\\U{ord(first):08x}-\\U{ord(last):08x}")
-        at += 1
+    ranges = (found.groups() for found in _RANGE.finditer(members))
+    parts = [
+        f"\\U{ord(first):08x}-\\U{ord(last or first):08x}"
+        for first, last in ranges
+        if first <= (last or first)
+    ]
     if not parts:
         return "[^/]" if is_negated else "(?!)"
     return f"(?!/)[{'^' if is_negated else ''}{''.join(parts)}]"

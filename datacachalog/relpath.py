@@ -1,8 +1,8 @@
 """Keys become relative paths that are safe on every file system, and stay apart.
 
-`encode` looks at one key and is the same everywhere; `disambiguate` looks at all paths of a
-dataset, for what cannot lie side by side: a file `a` beside a folder `a`, and names that a
-case-insensitive or normalising file system takes for one.
+`encode` depends on one key alone; `disambiguate` on all paths of a dataset, for what cannot lie
+side by side: a file `a` beside a folder `a`, and names that a case-insensitive or normalising
+file system takes for one.
 
 The encoding: a problematic character becomes `~HH` for each byte of its UTF-8, in upper-case
 hex. Problematic are control and bidi characters, line separators, lone surrogates,
@@ -24,7 +24,6 @@ MAX_SEGMENT = 255
 """Bytes that a name may have on ext4, XFS, APFS, NTFS and most others."""
 
 _UNSAFE = "\x00-\x1f\x7f-\x9f\\\\\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
-_IS_UNUSUAL = re.compile(f"[{_UNSAFE}~]").search
 _UNUSUAL_ASCII = bytes(range(32)) + b"\x7f\\~"
 _ESCAPED = re.compile(
     f"[{_UNSAFE}]"
@@ -45,26 +44,16 @@ def encode(key_part: str) -> str:
     >>> encode("../a//b\n")
     '~2E./a/~2Fb~0A'
     """
-    if (
-        _IS_UNUSUAL(key_part) is None
-        and "//" not in key_part
-        and "/." not in key_part
-        and key_part[:1] not in ("", "/", ".")
-        and key_part[-1] != "/"
-        and len(key_part) <= MAX_SEGMENT
-        and key_part.isascii()
-    ):
-        return key_part
     if not key_part:
         raise ValueError("an empty key part has no path")
     escaped = _ESCAPED.sub(lambda found: _escape(found[0]), key_part)
-    return "/".join(_fit(segment) for segment in escaped.split("/"))
+    return "/".join(map(_fit, escaped.split("/")))
 
 
 def encode_all(key_parts: Sequence[str]) -> list[str]:
     """Return `encode` of each, in order.
 
-    Nearly always nothing is unusual, and few looks at all of them together tell.
+    Nearly always nothing is unusual, which is told of all of them together.
 
     >>> encode_all(["a.csv", "b/c.csv"]), encode_all(["a.csv", "../b"])
     (['a.csv', 'b/c.csv'], ['a.csv', '~2E./b'])
@@ -109,7 +98,7 @@ def find_unsafe(relpaths: Sequence[str]) -> str | None:
     >>> find_unsafe(["a/b", ".hidden/..c"]), find_unsafe(["a/b", "a/../../b"])
     (None, 'a/../../b')
     """
-    # Nearly always nothing is unusual, and few looks at all of them together tell.
+    # Nearly always nothing is unusual, which is told of all of them together.
     text = " ".join(relpaths)
     edges = {path[:1] for path in relpaths} | {path[-1:] for path in relpaths}
     if (
@@ -141,10 +130,10 @@ def disambiguate(relpaths: Sequence[str]) -> list[str]:
         return result
     counts = Counter(names)
     moving = [i for i, name in enumerate(names) if counts[name] > 1 or name in folders]
-    kept: set[str] = set()
+    firsts: set[str] = set()
     for i in sorted(moving, key=relpaths.__getitem__):
-        if names[i] not in kept and names[i] not in folders:
-            kept.add(names[i])
+        if names[i] not in firsts and names[i] not in folders:
+            firsts.add(names[i])
             continue
         for candidate in _alternatives(relpaths[i]):
             name = _fold(candidate)

@@ -1,8 +1,7 @@
 """Sources as text: which URIs are accepted, and their parts.
 
-Owns the table of schemes and the spelling rules that hold before anything is asked of a
-storage. Keys are raw: never percent-decoded, never normalised; what is a pattern, `globs`
-says. Used by the catalog's models and by storages; knows neither.
+Owns the table of schemes and the rules of spelling. Keys are raw: never percent-decoded, never
+normalised; what is a pattern, `globs` says.
 """
 
 import os
@@ -30,7 +29,7 @@ _META = re.compile(r"[*?\[]")
 
 
 def check_source(text: object, *, any_scheme: bool = False) -> str:
-    """Return the source as it is kept: scheme in lower case, a trailing `/` spelt out as `/**`.
+    """Return the source as it is used: scheme in lower case, a trailing `/` spelt out as `/**`.
 
     Raises one sentence with a hint for what no storage could serve; with `any_scheme` a
     filesystem of the user's own may.

@@ -15,7 +15,7 @@ files and S3 (`tests/storage/test_contract.py`), so that it cannot lie.
 import hashlib
 import threading
 from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -170,7 +170,7 @@ class MemoryStorage:
         with self._lock:
             newest = {key: history[0] for key, history in self._history.items() if history}
         found = [
-            replace(obj, relpath=path, version_id=obj.version_id if is_one else None)
+            obj._replace(relpath=path, version_id=obj.version_id if is_one else None)
             for obj, path, is_one in self._select(uri, newest)
             if isinstance(obj, RemoteObject) and (is_one or not _is_folder_marker(obj))
         ]
@@ -187,7 +187,7 @@ class MemoryStorage:
             histories = {key: list(history) for key, history in self._history.items()}
         for key, path, _ in self._select(uri, {key: key for key in histories}):
             for entry in histories[key]:
-                yield replace(entry, relpath=path)
+                yield entry._replace(relpath=path)
 
     def version(self, uri: str, version_id: str) -> RemoteObject:
         """Return that version of the one object at `uri`."""

@@ -5,16 +5,11 @@ file system's mount options are. Removing an object never removes a file in `dat
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 from datacachalog.cache.store import Store, StoreStats
-
-
-class _Entry(NamedTuple):
-    used_ns: int
-    size: int
-    fingerprint: str
 
 
 def evict(
@@ -24,27 +19,22 @@ def evict(
 
     Returns what went. An object that another run removes meanwhile is not counted.
     """
-    entries = sorted(_entries(store))
-    total = sum(entry.size for entry in entries)
+    entries = sorted(_by_use(store))
+    total = sum(size for _, size, _ in entries)
     limit = total if max_size is None else max_size
     horizon = 0 if unused_for is None else int((now - unused_for).timestamp() * 1e9)
-    count = size = 0
-    for entry in entries:
-        if total <= limit and entry.used_ns >= horizon:
+    removed = []
+    for used_ns, size, fingerprint in entries:
+        if total <= limit and used_ns >= horizon:
             break
-        if store.discard(entry.fingerprint):
-            count += 1
-            size += entry.size
-        total -= entry.size
-    return StoreStats(count, size, store.sweep())
+        if store.discard(fingerprint):
+            removed.append(size)
+        total -= size
+    return StoreStats(len(removed), sum(removed), store.sweep())
 
 
-def _entries(store: Store) -> list[_Entry]:
-    entries = []
+def _by_use(store: Store) -> Iterator[tuple[int, int, str]]:
+    """Yield when each object was last used (ns since the epoch), its size and fingerprint."""
     for fingerprint, found in store.objects():
-        try:
-            used = os.stat(store.path(fingerprint)).st_atime_ns
-        except FileNotFoundError:
-            continue
-        entries.append(_Entry(used, found.size, fingerprint))
-    return entries
+        with suppress(FileNotFoundError):
+            yield os.stat(store.path(fingerprint)).st_atime_ns, found.size, fingerprint

@@ -1,8 +1,8 @@
 """Locks between runs: they save double work, and are never needed for correctness.
 
 On some file systems `flock` does nothing, or is refused: then every run believes to be
-alone, and renames keep all of them right. A lock file is never removed: a waiter could
-hold the removed one. Used by `line` and `transfer`.
+alone, and renames keep all of them right. A lock file is never removed: another run could be
+waiting for the removed one.
 """
 
 import fcntl
@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 
 POLL = 0.05
-"""Seconds between two looks at a lock that another run holds."""
+"""Seconds between two attempts at a lock that another run has."""
 
 
 class FileLock:
@@ -21,10 +21,10 @@ class FileLock:
         self._fd = -1
 
     def acquire(self, *, wait: float = 0.0, sleep: Callable[[float], None]) -> bool:
-        """Return False only if another run still holds the lock after `wait` seconds.
+        """Return False only if another run still has the lock after `wait` seconds.
 
         True means: go on, with the lock, or without it where locks do not work. `sleep`
-        waits between two looks and may raise.
+        waits between two attempts and may raise.
         """
         self._fd = self._open()
         if self._fd < 0:
@@ -43,7 +43,7 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Give the lock up, if it is held."""
+        """Release the lock, if it is ours."""
         fd, self._fd = self._fd, -1
         if fd < 0:
             return
@@ -56,16 +56,9 @@ class FileLock:
             os.close(fd)
 
     def _open(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        try:
-            return os.open(self.path, flags, 0o666)
-        except FileNotFoundError:
-            pass
-        except OSError:
-            return -1
         try:
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
-            return os.open(self.path, flags, 0o666)
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError:
             return -1
 

@@ -1,6 +1,6 @@
-"""Files on this machine: looking, staging, and the three kinds of link.
+"""Files on this machine: what is there, temporary files, and the three kinds of link.
 
-Used by the store and by the placement of data. Knows paths, bytes and modes; knows
+Used by the store, by states, and by the placement of data. Knows paths, bytes and modes; knows
 nothing of datasets, states or storages.
 """
 
@@ -9,15 +9,18 @@ import fcntl
 import itertools
 import os
 import re
-import stat
-from collections.abc import Callable, Sequence
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from enum import Enum
+from stat import S_ISREG
 from typing import NamedTuple
 
 _FICLONE = 0x40049409
 """The Linux ioctl that shares extents between files; see ioctl_ficlone(2)."""
 
-_COPY_CHUNK = 1 << 20
+_CHUNK = 1 << 20
 
 NOT_SUPPORTED = frozenset(
     {errno.EINVAL, errno.ENOSYS, errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOTSUP}
@@ -49,8 +52,8 @@ class LinkKind(Enum):
     COPY = "copy"
 
 
-def look(path: str) -> FileStat | None:
-    """Return what lies at `path`, or None if nothing does.
+def stat(path: str) -> FileStat | None:
+    """Return the stat of what is at `path`, or None if nothing is.
 
     Anything but a regular file (a folder, a symbolic link) has size -1, so that it
     never equals a file of ours.
@@ -59,18 +62,16 @@ def look(path: str) -> FileStat | None:
         st = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if not stat.S_ISREG(st.st_mode):
-        return FileStat(-1, st.st_mtime_ns, st.st_ino)
-    return FileStat(st.st_size, st.st_mtime_ns, st.st_ino)
+    return FileStat(st.st_size if S_ISREG(st.st_mode) else -1, st.st_mtime_ns, st.st_ino)
 
 
 def touched(
     root: str, relpaths: Sequence[str], sizes: Sequence[int], mtimes_ns: Sequence[int]
 ) -> set[int]:
-    """Look at many files below `root`; return the positions of those that are not as they were.
+    """Return the positions of those of many files below `root` that are not as they were.
 
-    That is, which are no regular file of that size and modification time, or cannot be
-    looked at. One `lstat` each and little else: what a sync with nothing to do mostly does.
+    That is, which are no regular file of that size and modification time, or of which that
+    cannot be told. One `lstat` each and little else: what a sync with nothing to do mostly does.
     """
     found = set()
     lstat = os.lstat
@@ -80,33 +81,21 @@ def touched(
         except OSError:
             found.add(i)
         else:
-            if st.st_mtime_ns != mtime_ns or st.st_size != size or not stat.S_ISREG(st.st_mode):
+            if st.st_mtime_ns != mtime_ns or st.st_size != size or not S_ISREG(st.st_mode):
                 found.add(i)
     return found
 
 
+# --- temporary files ----------------------------------------------------------------
+
+_HOST = os.uname().nodename.split(".")[0].replace("-", "_") or "host"
+_TEMP_NAME = re.compile(r"\.?([^-]+)-(\d{1,9})-\d+-[0-9a-f]{8}\.tmp")
 _counter = itertools.count()
-_host = os.uname().nodename.split(".")[0].replace("-", "_") or "host"
-_maker = ("", "")
-
-
-def _name_maker() -> None:
-    """Note who makes temporary files here: this process, and what tells it from its like."""
-    global _maker  # a fact about the process
-    _maker = f"{_host}-{os.getpid()}", f"{os.urandom(4).hex()}.tmp"
-
-
-_name_maker()
-os.register_at_fork(after_in_child=_name_maker)
 
 
 def temp_name() -> str:
     """Return a file name that no other process on any host uses; says who made it."""
-    who, token = _maker
-    return f"{who}-{next(_counter)}-{token}"
-
-
-_TEMP_NAME = re.compile(r"\.?([^-]+)-(\d{1,9})-\d+-[0-9a-f]{8}\.tmp")
+    return f"{_HOST}-{os.getpid()}-{next(_counter)}-{os.urandom(4).hex()}.tmp"
 
 
 def is_abandoned(name: str, age_seconds: float) -> bool:
@@ -121,15 +110,57 @@ def is_abandoned(name: str, age_seconds: float) -> bool:
     if match is None:
         return False
     host, pid = match.groups()
-    if host == _host:
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
+    if host != _HOST:
+        return age_seconds > 24 * 3600
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def sweep(folder: str) -> int:
+    """Remove the temporary files in `folder` that dead runs left; return their bytes."""
+    freed = 0
+    now = time.time()
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _TEMP_NAME.fullmatch(entry.name) is None:
+                continue
+            with suppress(OSError):  # another run's, in place or removed by now
+                st = entry.stat(follow_symlinks=False)
+                if is_abandoned(entry.name, now - st.st_ctime) and remove(entry.path):
+                    freed += st.st_size
+    return freed
+
+
+def replace(path: str, data: Iterable[bytes], *, mtime_ns: int | None = None) -> None:
+    """Write a file whole or not at all; raises plain OSError."""
+    temp = os.path.join(os.path.dirname(path), f".{temp_name()}")
+    try:
+        with open(temp, "wb") as file:
+            file.writelines(data)
+        if mtime_ns is not None:
+            os.utime(temp, ns=(mtime_ns, mtime_ns))
+        os.replace(temp, path)
+    except BaseException:
+        with suppress(OSError):
+            remove(temp)
+        raise
+
+
+def remove(path: str) -> bool:
+    """Remove the file at `path`; return whether there was one."""
+    try:
+        os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    return age_seconds > 24 * 3600
+    return True
+
+
+# --- links, copies, bytes -----------------------------------------------------------
 
 
 def reflink(source: str, target: str) -> None:
@@ -150,20 +181,6 @@ def hardlink(source: str, target: str) -> None:
     os.link(source, target)
 
 
-def copy(source: str, target: str) -> None:
-    """Create `target` with the bytes of `source`; it must not exist yet."""
-    with open(source, "rb", buffering=0) as src:
-        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            _copy_bytes(src.fileno(), fd)
-        except BaseException:
-            os.unlink(target)
-            raise
-        finally:
-            # A full disk can surface only here.
-            os.close(fd)
-
-
 def reflink_or_copy(source: str, target: str) -> None:
     """Create `target` with the bytes of `source`, sharing extents where that is possible."""
     try:
@@ -171,21 +188,7 @@ def reflink_or_copy(source: str, target: str) -> None:
     except OSError as exc:
         if exc.errno not in NO_REFLINK:
             raise
-        copy(source, target)
-
-
-def _copy_bytes(src: int, dst: int) -> None:
-    copy_range: Callable[[int, int, int], int] | None = getattr(os, "copy_file_range", None)
-    if copy_range is not None:
-        try:
-            while copy_range(src, dst, 1 << 30):
-                pass
-        except OSError as exc:
-            if exc.errno != errno.EXDEV and exc.errno not in NOT_SUPPORTED:
-                raise
-    # After a partial or refused copy_file_range both offsets stand where it stopped.
-    while chunk := os.read(src, _COPY_CHUNK):
-        write_all(dst, chunk)
+        shutil.copyfile(source, target)
 
 
 def write_all(fd: int, data: "bytes | memoryview") -> None:
@@ -208,21 +211,10 @@ def same_time(found_ns: int, wanted_ns: int) -> bool:
     """Tell whether a file's modification time is the wanted one, as its file system keeps it."""
     # File systems keep 1 ns, 100 ns, 1 s or 2 s: equal at the file system's own step counts,
     # and that step shows as trailing zeros.
-    if found_ns == wanted_ns:
-        return True
-    return any(
+    return found_ns == wanted_ns or any(
         found_ns % step == 0 and 0 <= wanted_ns - found_ns < step
         for step in (100, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000)
     )
-
-
-def remove(path: str) -> bool:
-    """Remove the file at `path`; return whether there was one."""
-    try:
-        os.unlink(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
 
 
 def are_one_file(one: str, other: str) -> bool:
@@ -234,13 +226,13 @@ def are_one_file(one: str, other: str) -> bool:
 
 
 def have_same_bytes(one: str, other: str) -> bool:
-    """Tell whether two files hold the same bytes; a file that cannot be read is no match."""
+    """Tell whether two files have the same bytes; a file that cannot be read is no match."""
     try:
         with open(one, "rb", buffering=0) as a, open(other, "rb", buffering=0) as b:
             if os.path.sameopenfile(a.fileno(), b.fileno()):
                 return True
             while True:
-                left, right = a.read(_COPY_CHUNK), b.read(_COPY_CHUNK)
+                left, right = a.read(_CHUNK), b.read(_CHUNK)
                 if left != right:
                     return False
                 if not left:

@@ -2,246 +2,29 @@
 
     <project>/.datacachalog/state/<dataset>.json
 
-Written last and atomically, so a state never promises what is not there. The file is
-one JSON document whose files are stored as columns: 100,000 entries are read in one go,
-without an object per file. Its modification time is when the remote was last asked, so
-that a sync which finds nothing to do rewrites nothing. It can always be deleted: the next
-sync makes it again.
+Written last and atomically, so a state never promises what is not there. The file is one JSON
+document whose files are stored as columns: 100,000 entries are read in one go. Its modification
+time is when the remote was last checked, so that a sync which finds nothing to do rewrites
+nothing. It can always be deleted: the next sync makes it again.
 """
 
 import json
 import os
-import time
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
-from operator import attrgetter, eq
+from operator import eq
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any
 
 from datacachalog.cache import files
 from datacachalog.cache.files import FileStat
+from datacachalog.cache.placed_files import PlacedFiles
 from datacachalog.errors import CacheError
-from datacachalog.model import EPOCH, MICROSECOND, RemoteObject, objects_of
+from datacachalog.model import EPOCH, MICROSECOND
 
 FORMAT = 1
-
-_VERSION = attrgetter("version_id")
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class PlacedFile:
-    """One file that was put in place: which object, its blake3, and its mtime on disk."""
-
-    object: RemoteObject
-    blake3: str | None
-    mtime_ns: int
-
-
-class Below(Sequence[str]):
-    """A column of URIs that are `base` and the relpath, made where one is asked for.
-
-    Nearly always they are; as texts of their own, they would be a fifth of a state's memory.
-    """
-
-    def __init__(self, base: str, relpath: Sequence[str]) -> None:
-        self.base = base
-        self._relpath = relpath
-
-    def of(self, relpath: Sequence[str]) -> "Below":
-        """Return the same of other relpaths."""
-        return Below(self.base, relpath)
-
-    def __len__(self) -> int:
-        return len(self._relpath)
-
-    def __iter__(self) -> Iterator[str]:
-        return map(self.base.__add__, self._relpath)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        found = self._relpath[index]
-        return self.base + found if isinstance(found, str) else list(map(self.base.__add__, found))
-
-
-class PlacedFiles:
-    """The files of a state as parallel columns, sorted by relpath.
-
-    Columns are plain lists so that comparing 100,000 rows costs no object per row;
-    `find` and iteration make `PlacedFile` values where a caller wants one.
-    """
-
-    def __init__(
-        self,
-        *,
-        relpath: list[str],
-        uri: Sequence[str],
-        size: list[int],
-        modified_us: list[int],
-        etag: list[str | None],
-        version_id: list[str | None],
-        blake3: list[str | None],
-        mtime_ns: list[int],
-    ) -> None:
-        self.relpath = relpath
-        self.uri = uri
-        self.size = size
-        self.modified_us = modified_us
-        self.etag = etag
-        self.version_id = version_id
-        self.blake3 = blake3
-        self.mtime_ns = mtime_ns
-
-    @classmethod
-    def of(cls, placed: Iterable[PlacedFile]) -> "PlacedFiles":
-        """Make columns of values; they are sorted by relpath on the way."""
-        rows = sorted(placed, key=lambda p: p.object.relpath)
-        relpath = [p.object.relpath for p in rows]
-        return cls(
-            relpath=relpath,
-            uri=_below([p.object.uri for p in rows], relpath),
-            size=[p.object.size for p in rows],
-            modified_us=[p.object.mtime_ns // 1000 for p in rows],
-            etag=[p.object.etag for p in rows],
-            version_id=[p.object.version_id for p in rows],
-            blake3=[p.blake3 for p in rows],
-            mtime_ns=[p.mtime_ns for p in rows],
-        )
-
-    def __len__(self) -> int:
-        return len(self.relpath)
-
-    def __iter__(self) -> Iterator[PlacedFile]:
-        return (self.row(i) for i in range(len(self)))
-
-    def objects(self) -> list[RemoteObject]:
-        """Return the objects of all rows."""
-        return objects_of(
-            uri=self.uri,
-            relpath=self.relpath,
-            size=self.size,
-            modified=[EPOCH + us * MICROSECOND for us in self.modified_us],
-            etag=self.etag,
-            version_id=self.version_id,
-        )
-
-    @cached_property
-    def index(self) -> dict[str, int]:
-        """Map each relpath to its row."""
-        return {relpath: i for i, relpath in enumerate(self.relpath)}
-
-    def with_changes(
-        self, rows: Sequence[int], objects: Sequence[RemoteObject], placed: Iterable[PlacedFile]
-    ) -> "PlacedFiles":
-        """Return these of the rows, which stay, and what was `placed` anew, as sorted columns.
-
-        `objects` are what the rows were found to be, one by one: a version id that a row lacks
-        is learnt from them. No value is made of a row that stays as it was.
-        """
-        learnt = {}
-        if any(map(_VERSION, objects)):
-            learnt = {
-                i: PlacedFile(obj, self.blake3[i], self.mtime_ns[i])
-                for i, obj in zip(rows, objects, strict=True)
-                if obj.version_id is not None and self.version_id[i] is None
-            }
-        kept = sorted(i for i in rows if i not in learnt) if learnt else sorted(rows)
-        fresh = PlacedFiles.of([*learnt.values(), *placed])
-        places = [bisect_left(self.relpath, path) for path in fresh.relpath]
-        pieces = list(_woven(runs(kept), places, len(self)))
-
-        def merged(old: Sequence[T], new: Sequence[T]) -> list[T]:
-            both, made = [*old, *new], list[T]()
-            for piece in pieces:
-                made += both[piece]
-            return made
-
-        relpath = merged(self.relpath, fresh.relpath)
-        if isinstance(self.uri, Below) and all(map(eq, fresh.uri, self.uri.of(fresh.relpath))):
-            uri: Sequence[str] = self.uri.of(relpath)
-        else:
-            uri = _below(merged(self.uri, fresh.uri), relpath)
-        return PlacedFiles(
-            relpath=relpath,
-            uri=uri,
-            size=merged(self.size, fresh.size),
-            modified_us=merged(self.modified_us, fresh.modified_us),
-            etag=merged(self.etag, fresh.etag),
-            version_id=merged(self.version_id, fresh.version_id),
-            blake3=merged(self.blake3, fresh.blake3),
-            mtime_ns=merged(self.mtime_ns, fresh.mtime_ns),
-        )
-
-    def find(self, relpath: str) -> PlacedFile | None:
-        """Return the file at `relpath`, or None if none was placed there."""
-        i = self.index.get(relpath)
-        return None if i is None else self.row(i)
-
-    def row(self, i: int) -> PlacedFile:
-        """Return row `i` as a value."""
-        obj = RemoteObject(
-            uri=self.uri[i],
-            relpath=self.relpath[i],
-            size=self.size[i],
-            modified=EPOCH + self.modified_us[i] * MICROSECOND,
-            etag=self.etag[i],
-            version_id=self.version_id[i],
-        )
-        return PlacedFile(obj, self.blake3[i], self.mtime_ns[i])
-
-
-def _below(uri: Sequence[str], relpath: Sequence[str]) -> Sequence[str]:
-    """Return the URIs as what they are below, where that is one base for all."""
-    base = uri[0][: len(uri[0]) - len(relpath[0])] if uri else ""
-    below = Below(base, relpath)
-    return below if all(map(eq, uri, below)) else uri
-
-
-def gaps(rows: Sequence[int], size: int) -> Iterator[int]:
-    """Yield what ascending `rows` lack of all rows below `size`."""
-    start = 0
-    for run in runs(rows):
-        yield from range(start, run.start)
-        start = run.stop
-    yield from range(start, size)
-
-
-def runs(rows: Sequence[int]) -> Iterator[slice]:
-    """Yield the slices that rows in ascending order make up: few, where little changed."""
-    start = 0
-    while start < len(rows):
-        shift = rows[start] - start
-        end = bisect_right(range(len(rows)), shift, lo=start, key=lambda i: rows[i] - i)
-        yield slice(start + shift, end + shift)
-        start = end
-
-
-def _woven(runs: Iterable[slice], places: Sequence[int], size: int) -> Iterator[slice]:
-    """Yield the runs in order, each row from `size` on before what is at its place."""
-    new = 0
-    for run in runs:
-        start = run.start
-        while new < len(places) and places[new] < run.stop:
-            if places[new] > start:
-                yield slice(start, places[new])
-                start = places[new]
-            yield slice(size + new, size + new + 1)
-            new += 1
-        yield slice(start, run.stop)
-    yield slice(size + new, size + len(places))
-
-
-NOTHING = PlacedFiles.of(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +33,7 @@ class State:
 
     `digest` stands for everything that determines a resolution (sources, pin, storage);
     `root` is the dataset's folder, relative to the project where it is inside it.
-    `checked` is when the remote was last asked (aware, UTC). `checksum` is the catalog's
+    `checked` is when the remote was last checked (aware, UTC). `checksum` is the catalog's
     demand that the files were compared with.
     """
 
@@ -265,7 +48,11 @@ class State:
 
 
 class StateFolder:
-    """All states of one catalog. Thread- and process-safe: every write is one rename."""
+    """All states of one catalog. Thread- and process-safe: every write is one rename.
+
+    Beside a state may lie a journal: what a run is about to put in place. It is written before
+    anything is, and removed once the state has it; one that is found was left by a killed run.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -279,6 +66,10 @@ class StateFolder:
         """Return the lock file that keeps two runs from doing one dataset's work twice."""
         return str(self.root / f"{key}.lock")
 
+    def stat(self, key: str) -> FileStat | None:
+        """Return what changes whenever a state is written; None if there is none."""
+        return files.stat(str(self.path(key)))
+
     def read(self, key: str) -> State | None:
         """Return the state, or None if there is none.
 
@@ -287,81 +78,52 @@ class StateFolder:
         """
         return _read(self.path(key))
 
-    def mark(self, key: str) -> FileStat | None:
-        """Return what changes whenever a state is written; None if there is none."""
-        return files.look(str(self.path(key)))
-
-    def read_announced(self, key: str) -> State | None:
-        """Return what a run announced and did not settle: it was killed, or is at it still."""
-        return _read(self._announcement(key))
-
     def write(self, key: str, state: State) -> None:
         """Replace the state atomically."""
         self._write(self.path(key), state)
 
-    def announce(self, key: str, coming: State) -> None:
-        """Note what is about to be put in place, before anything is."""
-        self._write(self._announcement(key), coming)
-
-    def settle(self, key: str) -> None:
-        """Forget what was announced: it is in the state now."""
-        with suppress(OSError):
-            files.remove(str(self._announcement(key)))
-
     def confirm(self, key: str, checked: datetime) -> None:
-        """Note that the remote was asked again at `checked` and the state still holds."""
-        with suppress(OSError):  # in a read-only project it is only asked more often
-            _stamp(self.path(key), checked)
+        """Record that the remote was checked again at `checked` and the state is right."""
+        ns = _mtime_ns(checked)
+        with suppress(OSError):  # in a read-only project it is only checked more often
+            os.utime(self.path(key), ns=(ns, ns))
 
-    def forget(self, key: str) -> bool:
-        """Remove the state; return whether there was one."""
-        self.settle(key)
-        return files.remove(str(self.path(key)))
+    def read_journal(self, key: str) -> State | None:
+        """Return what a run was about to put in place: it was killed, or is at it still."""
+        return _read(self._journal(key))
 
-    def _announcement(self, key: str) -> Path:
+    def write_journal(self, key: str, state: State) -> None:
+        """Record what is about to be put in place, before anything is."""
+        self._write(self._journal(key), state)
+
+    def clear_journal(self, key: str) -> None:
+        """Remove the journal: what it says is in the state now."""
+        with suppress(OSError):
+            files.remove(str(self._journal(key)))
+
+    def _journal(self, key: str) -> Path:
         return self.root / f"{key}.coming"
 
     def _write(self, path: Path, state: State) -> None:
-        temp = path.with_name(f".{files.temp_name()}")
         try:
             os.makedirs(self.root, exist_ok=True)
-            self._sweep()
-            with open(temp, "wb") as file:
-                file.writelines(_encode(state))
-            _stamp(temp, state.checked)
-            os.replace(temp, path)
+            if not self._is_swept:
+                files.sweep(str(self.root))
+                self._is_swept = True
+            files.replace(str(path), _encode(state), mtime_ns=_mtime_ns(state.checked))
         except OSError as exc:
-            with suppress(OSError):
-                files.remove(str(temp))
             raise CacheError(
                 f"'{path}' cannot be written: {exc.strerror}",
                 hint="make room, or make the project folder writable",
             ) from exc
 
-    def _sweep(self) -> None:
-        """Remove what killed runs left half-written; once is enough."""
-        if self._is_swept:
-            return
-        self._is_swept = True
-        now = time.time()
-        with os.scandir(self.root) as entries:
-            for entry in entries:
-                if not entry.name.startswith("."):
-                    continue
-                with suppress(FileNotFoundError):  # another thread's, in place by now
-                    age = now - entry.stat(follow_symlinks=False).st_ctime
-                    if files.is_abandoned(entry.name, age):
-                        files.remove(entry.path)
-
 
 def _read(path: Path) -> State | None:
     try:
         with open(path, "rb") as file:
-            checked = os.fstat(file.fileno()).st_mtime_ns
-            return _decode(json.loads(file.read()), checked)
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, IndexError):
+            checked_ns = os.fstat(file.fileno()).st_mtime_ns
+            return _decode(json.loads(file.read()), checked_ns)
+    except (FileNotFoundError, ValueError, KeyError, TypeError, IndexError):
         return None
     except OSError as exc:
         raise CacheError(
@@ -370,9 +132,18 @@ def _read(path: Path) -> State | None:
         ) from exc
 
 
+def _mtime_ns(checked: datetime) -> int:
+    return (checked - EPOCH) // MICROSECOND * 1000
+
+
 def _encode(state: State) -> Iterator[bytes]:
-    """Yield the document in small pieces: memory that is used again costs the least."""
-    f = state.files
+    """Yield the document in small pieces, which take little memory.
+
+    Columns that follow from others are null: URIs below one `base`, times that are the
+    remote's, and what is unknown of every file.
+    """
+    placed = state.files
+    base = _base(placed)
     head = {
         "format": FORMAT,
         "dataset": state.dataset,
@@ -381,17 +152,18 @@ def _encode(state: State) -> Iterator[bytes]:
         "endpoint": state.endpoint,
         "root": state.root,
         "checksum": state.checksum,
-        "base": f.uri.base if isinstance(f.uri, Below) else None,
+        "base": base,
     }
+    has_own_mtimes = placed.mtime_ns != [us * 1000 for us in placed.modified_us]
     columns: dict[str, Sequence[object] | None] = {
-        "relpath": f.relpath,
-        "uri": None if isinstance(f.uri, Below) else f.uri,
-        "size": f.size,
-        "modified_us": f.modified_us,
-        "etag": _sparse(f.etag),
-        "version_id": _sparse(f.version_id),
-        "blake3": _sparse(f.blake3),
-        "mtime_ns": _sparse_mtimes(f),
+        "relpath": placed.relpath,
+        "uri": placed.uri if base is None else None,
+        "size": placed.size,
+        "modified_us": placed.modified_us,
+        "etag": _sparse(placed.etag),
+        "version_id": _sparse(placed.version_id),
+        "blake3": _sparse(placed.blake3),
+        "mtime_ns": placed.mtime_ns if has_own_mtimes else None,
     }
     yield _json(head)[:-1] + b',"files":'
     before = b"{"
@@ -400,6 +172,17 @@ def _encode(state: State) -> Iterator[bytes]:
         yield from (b"null",) if column is None else _pieces(column)
         before = b","
     yield b"}}"
+
+
+def _base(placed: PlacedFiles) -> str | None:
+    """Return what all URIs have before their relpaths, or None if they differ in more."""
+    uri, relpath = placed.uri, placed.relpath
+    base = uri[0][: len(uri[0]) - len(relpath[0])] if uri else ""
+    return base if all(map(eq, uri, map(base.__add__, relpath))) else None
+
+
+def _sparse(column: list[str | None]) -> list[str | None] | None:
+    return None if column.count(None) == len(column) else column
 
 
 _PIECE = 4096
@@ -414,8 +197,8 @@ def _pieces(column: Sequence[object]) -> Iterator[bytes]:
     yield b"]" if column else b"[]"
 
 
-_ESCAPED = bytes(range(32)) + b"\\"
-"""What has to be escaped in JSON, but for quotes."""
+_SPECIAL = bytes(range(32)) + b'\\"'
+"""What has to be escaped in JSON."""
 
 
 def _array(values: Sequence[Any]) -> bytes:
@@ -424,8 +207,7 @@ def _array(values: Sequence[Any]) -> bytes:
         data = '","'.join(values).encode("utf-8", "surrogatepass")
     except TypeError:  # not texts alone
         return _json(values)
-    has_escapes = len(data.translate(None, _ESCAPED)) < len(data)
-    if has_escapes or data.count(b'"') != 2 * (len(values) - 1):
+    if len(data) - len(data.translate(None, _SPECIAL)) != 2 * (len(values) - 1):
         return _json(values)
     return b'["%s"]' % data
 
@@ -436,50 +218,32 @@ def _json(value: object) -> bytes:
 
 
 # The one place where parsed JSON is untyped: every field is given its type here.
-def _decode(doc: dict[str, Any], checked_ns: int) -> State | None:
-    if doc["format"] != FORMAT:
+def _decode(document: dict[str, Any], checked_ns: int) -> State | None:
+    if document["format"] != FORMAT:
         return None
-    columns, base = doc["files"], doc["base"]
+    columns, base = document["files"], document["base"]
     relpath: list[str] = columns["relpath"]
-    n = len(relpath)
-    uri = columns["uri"]
-    if uri is None:
-        "".join((base, *relpath))  # raises where one is no text
-        uri = Below(base, relpath)
-    modified_us: list[int] = columns["modified_us"]
+    unknown: list[str | None] = [None] * len(relpath)
     placed = PlacedFiles(
         relpath=relpath,
-        uri=uri,
+        uri=columns["uri"] or [base + path for path in relpath],
         size=columns["size"],
-        modified_us=modified_us,
-        etag=columns["etag"] or [None] * n,
-        version_id=columns["version_id"] or [None] * n,
-        blake3=columns["blake3"] or [None] * n,
-        mtime_ns=columns["mtime_ns"] or [us * 1000 for us in modified_us],
+        modified_us=columns["modified_us"],
+        etag=columns["etag"] or unknown,
+        version_id=columns["version_id"] or unknown,
+        blake3=columns["blake3"] or unknown,
+        mtime_ns=columns["mtime_ns"] or [us * 1000 for us in columns["modified_us"]],
     )
-    lengths = {len(column) for column in vars(placed).values()}
-    if lengths - {n} or relpath != sorted(relpath):
+    lengths = set(map(len, placed.columns()))
+    if lengths != {len(relpath)} or relpath != sorted(relpath):
         return None
     return State(
-        dataset=doc["dataset"],
-        digest=doc["digest"],
-        pin=doc["pin"],
-        endpoint=doc["endpoint"],
-        root=doc["root"],
+        dataset=document["dataset"],
+        digest=document["digest"],
+        pin=document["pin"],
+        endpoint=document["endpoint"],
+        root=document["root"],
         checked=EPOCH + checked_ns // 1000 * MICROSECOND,
-        checksum=doc["checksum"],
+        checksum=document["checksum"],
         files=placed,
     )
-
-
-def _stamp(path: Path, checked: datetime) -> None:
-    ns = (checked - EPOCH) // MICROSECOND * 1000
-    os.utime(path, ns=(ns, ns))
-
-
-def _sparse(column: list[str | None]) -> list[str | None] | None:
-    return None if column.count(None) == len(column) else column
-
-
-def _sparse_mtimes(f: PlacedFiles) -> list[int] | None:
-    return None if f.mtime_ns == [us * 1000 for us in f.modified_us] else f.mtime_ns

@@ -6,7 +6,7 @@
     <cache>/v1/locks/               save bandwidth; never needed for correctness
 
 An object is valid if it is a regular file of the right size and carries the remote's
-modification time: a write through a hard link would have moved it. Nothing is stored
+modification time: a write through a hard link would have changed it. Nothing is stored
 beside an object. All paths of the store are joined here and nowhere else.
 """
 
@@ -42,7 +42,7 @@ It is safe to delete at any time while no `dcl` is running; what is needed is fe
 
 @dataclass(frozen=True, slots=True)
 class StoreStats:
-    """What the store holds: number of objects, their bytes, and the bytes in `tmp/`."""
+    """Number of objects, their bytes, and the bytes in `tmp/`."""
 
     objects: int
     size: int
@@ -58,7 +58,6 @@ class Store:
         self._tmp = str(root / "v1" / "tmp")
         self._locks = str(root / "v1" / "locks")
         self._is_ready = False
-        self._shards: set[str] = set()
         self.mode = 0o444 & ~umask()
 
     def path(self, fingerprint: str) -> str:
@@ -72,10 +71,9 @@ class Store:
         written to through a link and is not trusted.
         """
         try:
-            found = files.look(self.path(fingerprint))
+            found = files.stat(self.path(fingerprint))
         except OSError:
-            # What cannot be looked at cannot be linked either.
-            return None
+            return None  # it cannot be linked either
         if found is None or found.size != size or not files.same_time(found.mtime_ns, mtime_ns):
             return None
         return found
@@ -86,10 +84,7 @@ class Store:
         return f"{self._tmp}/{files.temp_name()}"
 
     def create(self, temp: str) -> int:
-        """Create the file at `temp` (from `temp()`) and return its descriptor, for reading too.
-
-        Raises plain OSError.
-        """
+        """Create the file at `temp` (from `temp()`) and return its descriptor, for reading too."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             return os.open(temp, flags, self.mode)
@@ -104,7 +99,7 @@ class Store:
         self.prepare()
         return f"{self._locks}/{fingerprint}"
 
-    def seal(self, target: int | str, mtime_ns: int) -> FileStat:
+    def finalize(self, target: int | str, mtime_ns: int) -> FileStat:
         """Give a verified file (path or descriptor) an object's mode and times; return its stat."""
         os.utime(target, ns=(time.time_ns(), mtime_ns))
         st = os.stat(target)
@@ -113,25 +108,21 @@ class Store:
         return FileStat(st.st_size, st.st_mtime_ns, st.st_ino)
 
     def adopt(self, temp: str, fingerprint: str) -> None:
-        """Make the sealed file at `temp` the object of that fingerprint.
+        """Make the finalized file at `temp` the object of that fingerprint.
 
         Whatever stood there is replaced: it was either the same bytes or not valid.
         Raises plain OSError.
         """
         path = self.path(fingerprint)
-        shard = fingerprint[:2]
-        if shard not in self._shards:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            self._shards.add(shard)
         try:
             os.replace(temp, path)
         except FileNotFoundError:
-            # The shard (or the whole cache) was removed under us: make it again, once.
+            # The first object of its folder, or the cache was removed under us.
             os.makedirs(os.path.dirname(path), exist_ok=True)
             os.replace(temp, path)
 
     def use(self, fingerprint: str, *, size: int, mtime_ns: int) -> bool:
-        """Tell whether the object is there and untouched; if so, note its use, for eviction."""
+        """Tell whether the object is there and untouched; if so, record its use, for eviction."""
         found = self.find(fingerprint, size=size, mtime_ns=mtime_ns)
         if found is None:
             return False
@@ -152,26 +143,23 @@ class Store:
             ) from exc
 
     def objects(self) -> Iterator[tuple[str, FileStat]]:
-        """Walk all stored objects: fingerprint and stat, in no order."""
+        """Yield all stored objects: fingerprint and stat, in no order."""
         for shard in _scan(self._objects):
             if not shard.is_dir(follow_symlinks=False):
                 continue
             for entry in _scan(shard.path):
-                found = files.look(entry.path)
+                found = files.stat(entry.path)
                 if found is not None and found.size >= 0:
                     yield shard.name + entry.name, found
 
     def stats(self) -> StoreStats:
-        """Count objects and bytes; walks the whole store."""
-        count = size = 0
-        for _, found in self.objects():
-            count += 1
-            size += found.size
+        """Count objects and bytes; lists the whole store."""
+        sizes = [found.size for _, found in self.objects()]
         temporary = 0
         for entry in _scan(self._tmp):
             with suppress(OSError):
                 temporary += entry.stat().st_size
-        return StoreStats(count, size, temporary)
+        return StoreStats(len(sizes), sum(sizes), temporary)
 
     def clear(self) -> StoreStats:
         """Remove every object and every abandoned temporary file; return what went.
@@ -179,23 +167,12 @@ class Store:
         Files in `data/` stay: they are links or copies of their own. A download under
         way in another process keeps its temporary file.
         """
-        count = size = 0
-        for fingerprint, found in self.objects():
-            if self.discard(fingerprint):
-                count += 1
-                size += found.size
-        return StoreStats(count, size, self.sweep())
+        sizes = [found.size for key, found in self.objects() if self.discard(key)]
+        return StoreStats(len(sizes), sum(sizes), self.sweep())
 
     def sweep(self) -> int:
         """Remove temporary files that dead runs left behind; return their bytes."""
-        freed = 0
-        now = time.time()
-        for entry in _scan(self._tmp):
-            with suppress(OSError):
-                st = entry.stat(follow_symlinks=False)
-                if files.is_abandoned(entry.name, now - st.st_ctime) and files.remove(entry.path):
-                    freed += st.st_size
-        return freed
+        return files.sweep(self._tmp)
 
     def prepare(self) -> None:
         """Create the folders, once per process, and sweep what dead runs left."""

@@ -1,7 +1,6 @@
-"""The rules of locking: which entry counts, what must be resolved, where sides differ.
+"""The rules of locking: which entry counts, what must be resolved, where catalog and lock differ.
 
-Works on entries that were resolved, and on locks as values; asks no network itself. Used
-by `line` and `catalog`.
+Works on entries that were resolved, and on locks as values; uses no network itself.
 """
 
 import json
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from blake3 import blake3
 
 from datacachalog import globs, uri
-from datacachalog.cache.state import PlacedFiles
+from datacachalog.cache.placed_files import PlacedFiles
 from datacachalog.errors import (
     DatacachalogError,
     LockError,
@@ -23,9 +22,8 @@ from datacachalog.errors import (
     ObjectNotFoundError,
     StorageError,
 )
-from datacachalog.lock.compare import Comparison, Same, compare
-from datacachalog.lock.file import CatalogLock, LockedDataset, PinKind
-from datacachalog.lock.lockfile import LockFile, LockMode
+from datacachalog.lock.compare import Comparison, compare
+from datacachalog.lock.file import CatalogLock, LockedDataset, LockFile, LockMode, PinKind
 from datacachalog.model import EPOCH, Origin, Pin, RemoteObject, Resolution, pin_identity
 
 if TYPE_CHECKING:
@@ -43,17 +41,16 @@ def locked_dataset(
     time and absolute path.
     """
     objects = tuple(objects)
-    held = held_by(objects, endpoint)
-    if held is PinKind.HASH:
+    pin_kind = pin_kind_of(objects, endpoint)
+    if pin_kind is PinKind.HASH:
         objects = tuple(
-            replace(o, uri=portable(o.uri, str(root)), etag=None, version_id=None, modified=EPOCH)
-            for o in objects
+            RemoteObject(portable(o.uri, str(root)), o.relpath, o.size, EPOCH) for o in objects
         )
-    return LockedDataset(dataset.name, digest_of(dataset, pin, root), held, objects)
+    return LockedDataset(dataset.name, digest_of(dataset, pin, root), pin_kind, objects)
 
 
-def held_by(objects: Iterable[RemoteObject], endpoint: str) -> PinKind:
-    """Return what holds these objects: version ids if all have one, else ETags, else hashes."""
+def pin_kind_of(objects: Iterable[RemoteObject], endpoint: str) -> PinKind:
+    """Return what pins these objects: version ids if all have one, else ETags, else hashes."""
     if endpoint == "file":
         return PinKind.HASH
     ids = {obj.version_id for obj in objects}
@@ -98,7 +95,8 @@ class LockView:
     """What the lock says of one dataset in one run, and what it should say afterwards.
 
     `lock` is None where none counts. `root` is the project, which local files are named
-    from. `news` is the entry that the lock should get, once a sync knows it.
+    from. `news` is the entry that the lock should get, once a sync knows it. `fits` tells
+    whether the lock has the dataset, as the catalog has it now.
     """
 
     dataset: "Dataset"
@@ -107,40 +105,30 @@ class LockView:
     lock: CatalogLock | None = None
     mode: LockMode = LockMode.OBEY
     news: LockedDataset | None = None
-    _fits: bool | None = field(default=None, init=False, repr=False)
+    fits: bool = field(init=False)
 
-    def again(self, lock: CatalogLock | None) -> "LockView":
-        """Return the same for another run; whether the lock fits is known, if it is the same."""
-        hold = LockView(self.dataset, self.pin, self.root, lock, self.mode)
-        if lock is self.lock:
-            hold._fits = self._fits
-        return hold
+    def __post_init__(self) -> None:
+        self.fits = fits(self._entry, self.dataset, self.root)
+
+    @property
+    def _entry(self) -> LockedDataset | None:
+        return None if self.lock is None else self.lock.datasets.get(self.dataset.name)
 
     @property
     def counts(self) -> bool:
-        """Tell whether there is a lock at all that this run should heed."""
+        """Tell whether there is a lock at all that this run should obey."""
         return self.lock is not None
-
-    @property
-    def fits(self) -> bool:
-        """Tell whether the lock has the dataset, as the catalog has it now."""
-        if self.lock is None:
-            return False
-        if self._fits is None:
-            self._fits = fits(self.lock.datasets.get(self.dataset.name), self.dataset, self.root)
-        return self._fits
 
     def find(self) -> LockedDataset | None:
         """Return the entry to obey, or None if the dataset must be resolved."""
-        entry = None if self.lock is None else self.lock.datasets.get(self.dataset.name)
-        return entry if self.mode is LockMode.FROZEN or self.fits else None
+        return self._entry if self.mode is LockMode.FROZEN or self.fits else None
 
     def entry_for(self, objects: Iterable[RemoteObject], endpoint: str) -> LockedDataset:
         """Return the entry that says what the dataset resolved to, without hashes."""
         return locked_dataset(self.dataset, self.pin, objects, endpoint, self.root)
 
     def note(self, resolution: Resolution, placed: PlacedFiles) -> None:
-        """Keep as `news` what a sync learnt: objects that were not locked, hashes that lacked.
+        """Set as `news` what a sync learnt: objects that were not locked, hashes that lacked.
 
         What was answered from the state is no news: it may be old, and lacks version ids.
         """
@@ -258,11 +246,11 @@ def write_lock(
     resolved: Mapping[str, LockedDataset],
     errors: Mapping[str, DatacachalogError],
 ) -> LockReport:
-    """Put what was resolved into the lock, keep the rest, and forget what left the catalog."""
+    """Put what was resolved into the lock, keep the rest, and remove what left the catalog."""
     before = (lock_file.load() or CatalogLock()).datasets
-    fresh = {name: _keeping_hashes(entry, before.get(name)) for name, entry in resolved.items()}
+    fresh = {name: _with_known_hashes(entry, before.get(name)) for name, entry in resolved.items()}
     is_changed = lock_file.rewrite(lambda lock: lock.with_datasets(fresh.values()).only(datasets))
-    compared = [difference(before[n], entry) for n, entry in fresh.items() if n in before]
+    compared = [compare(n, before[n], entry) for n, entry in fresh.items() if n in before]
     moved = {comparison.name: comparison for comparison in compared if comparison.changes}
     return LockReport(
         added=tuple(name for name in fresh if name not in before),
@@ -274,21 +262,21 @@ def write_lock(
     )
 
 
-def _keeping_hashes(entry: LockedDataset, before: LockedDataset | None) -> LockedDataset:
+def _with_known_hashes(entry: LockedDataset, before: LockedDataset | None) -> LockedDataset:
     """Carry over the hashes of objects that did not change."""
     if before is None or entry.hashes:
         return entry
     old = {obj.relpath: obj for obj in before.objects}
-    kept = {
+    hashes = {
         obj.relpath: before.hashes[obj.relpath]
         for obj in entry.objects
         if obj.relpath in before.hashes and obj.is_same_as(old[obj.relpath])
     }
-    return replace(entry, hashes=kept)
+    return replace(entry, hashes=hashes)
 
 
 def disagreements(datasets: "Mapping[str, Dataset]", lock: CatalogLock, root: Path) -> list[str]:
-    """Say where catalog and lock disagree, a sentence each; asks no network."""
+    """Say where catalog and lock disagree, a sentence each; uses no network."""
     found = []
     for name, dataset in datasets.items():
         entry = lock.datasets.get(name)
@@ -324,37 +312,3 @@ def refuse_missing(names: Iterable[str], lock: CatalogLock) -> None:
             f"'{missing[0]}'{more} is not in the lock",
             hint=f"run `dcl lock {' '.join(missing[:5])}`",
         )
-
-
-# --- two entries --------------------------------------------------------------------
-
-
-def difference(before: LockedDataset | None, after: LockedDataset | None) -> Comparison:
-    """Compare two entries for one dataset; None is one that is not there."""
-    some = after or before
-    if some is None:
-        raise ValueError("one side must be there")
-    return compare(
-        some.name,
-        before.objects if before else (),
-        after.objects if after else (),
-        is_same=_sameness(before, after),
-    )
-
-
-def _sameness(before: LockedDataset | None, after: LockedDataset | None) -> Same:
-    """Return how files of two entries are compared.
-
-    Hashes decide where both sides know them: the same bytes may have been written twice.
-    Local files have nothing else but their size.
-    """
-    old, new = before.hashes if before else {}, after.hashes if after else {}
-    by_size = PinKind.HASH in {entry.held for entry in (before, after) if entry is not None}
-
-    def is_same(one: RemoteObject, other: RemoteObject) -> bool:
-        known = old.get(one.relpath), new.get(other.relpath)
-        if None not in known:
-            return known[0] == known[1]
-        return one.size == other.size if by_size else one.is_same_as(other)
-
-    return is_same

@@ -10,7 +10,6 @@ import re
 import stat as modes
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -198,7 +197,7 @@ def _find(path: str) -> RemoteObject | None:
 def _check_expected(uri: str, path: str, expect: RemoteObject | Precondition) -> None:
     found = _find(path)
     if found is not None and isinstance(expect, RemoteObject):
-        expect = replace(expect, uri=found.uri)  # it may have been named by a link
+        expect = expect._replace(uri=found.uri)  # it may have been named by a link
     if not expectation.is_met(expect, found):
         raise expectation.conflict(uri, expect, found)
 

@@ -16,7 +16,7 @@ from operator import lt
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from datacachalog import globs, relpath
-from datacachalog.model import RemoteObject, objects_of
+from datacachalog.model import RemoteObject
 
 if TYPE_CHECKING:
     from arro3.core import Array, RecordBatch
@@ -98,14 +98,12 @@ def _matching(
         columns = [[column[i] for i in rows] for column in columns]
     keys, sizes, times, etags = columns
     below = len(glob.fixed_prefix)
-    return objects_of(
-        uri=list(map(f"s3://{bucket}/".__add__, keys)),
-        relpath=relpath.encode_all([key[below:] for key in keys]),
-        size=sizes,
-        modified=list(map(datetime.fromisoformat, times)),
-        # As `unquoted` does: a call for each would take longer than all else here but times.
-        etag=[(etag.strip('"') or None) if etag else None for etag in etags],
-    )
+    uris = map(f"s3://{bucket}/".__add__, keys)
+    relpaths = relpath.encode_all([key[below:] for key in keys])
+    # As `unquoted` does: a call for each would take longer than all else here but times.
+    etags = [(etag.strip('"') or None) if etag else None for etag in etags]
+    modified = map(datetime.fromisoformat, times)
+    return list(map(RemoteObject, uris, relpaths, sizes, modified, etags))
 
 
 @dataclass(slots=True)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from datacachalog import events, globs
 from datacachalog.cache.file_lock import FileLock
-from datacachalog.cache.state import PlacedFiles, State, StateFolder
+from datacachalog.cache.placed_files import PlacedFiles
+from datacachalog.cache.state import State, StateFolder
 from datacachalog.checksums import LOCK, Checksum, Hashes
 from datacachalog.errors import (
     DatacachalogError,
@@ -29,13 +30,12 @@ from datacachalog.lock.file import LockedDataset, PinKind
 from datacachalog.lock.rules import LockView, find_local, lost
 from datacachalog.model import EPOCH, Latest, ObjectVersion, Origin, Pin, RemoteObject, Resolution
 from datacachalog.storage.base import MisreadKeyError, Storage
-from datacachalog.sync.disk import Disk
 from datacachalog.sync.download import no_room
 from datacachalog.sync.history import list_versions
-from datacachalog.sync.placement import Folder
-from datacachalog.sync.plan import Hit, Plan, plan
+from datacachalog.sync.placement import Disk, Folder
+from datacachalog.sync.plan import Plan, plan
 from datacachalog.sync.recovery import RecoveredState
-from datacachalog.sync.resolve import Policy, ask, digest, resolve
+from datacachalog.sync.resolve import Policy, digest, resolve, resolve_remote
 from datacachalog.sync.results import DatasetStatus, Freshness, Outcome, judge
 from datacachalog.sync.retry import retrying
 from datacachalog.sync.run import RunContext
@@ -99,7 +99,7 @@ class DatasetSync:
         """
         resolution = self._warned(self._ask(with_versions=True))
         entry = self.lock.entry_for(resolution.objects, resolution.endpoint)
-        if entry.held is not PinKind.HASH:
+        if entry.pin_kind is not PinKind.HASH:
             return entry
         hashes: dict[str, str] = {}
 
@@ -134,7 +134,7 @@ class DatasetSync:
         return found
 
     def _ask(self, *, with_versions: bool) -> Resolution:
-        return ask(
+        return resolve_remote(
             self.dataset,
             self.pin,
             self.storage,
@@ -161,7 +161,7 @@ class DatasetSync:
 
     def _resolve_locked(self, locked: LockedDataset, previous: State | None) -> Resolution:
         objects = locked.objects
-        if locked.held is PinKind.HASH:
+        if locked.pin_kind is PinKind.HASH:
             objects = find_local(
                 locked,
                 partial(self._find_here, previous),
@@ -183,7 +183,7 @@ class DatasetSync:
         placed = state.files.find(locked.relpath) if state is not None else None
         if placed is None or blake3 is None or placed.blake3 != blake3:
             return None
-        found = self.disk.look(locked.relpath)
+        found = self.disk.stat(locked.relpath)
         is_there = found is not None and found.mtime_ns == placed.mtime_ns
         return placed.object if is_there or self.disk.is_stored(placed.object) else None
 
@@ -210,8 +210,7 @@ class DatasetSync:
 
     def placed_paths(self) -> list[Path]:
         """Return the paths of the last sync, from its state; asks neither network nor disk."""
-        folder = self.disk.folder
-        return [Path(folder.path(relpath)) for relpath in self.placed_state().files.relpath]
+        return [Path(self.disk.path(relpath)) for relpath in self.placed_state().files.relpath]
 
     def placed_entry(self) -> LockedDataset | None:
         """Return what is in place as a lock's entry, from the state; None if nothing is."""
@@ -284,7 +283,7 @@ class DatasetSync:
         if self._is_done(before, todo):
             return self._confirm(before, todo)
         with self._locked() as has_waited:
-            if has_waited or self.states.mark(self.key) != before.mark:
+            if has_waited or self.states.stat(self.key) != before.stat:
                 # Another run was at it, and the source may have moved on: look again.
                 before, todo = self._compare()
                 if self._is_done(before, todo):
@@ -311,7 +310,7 @@ class DatasetSync:
     def _is_done(self, before: RecoveredState, todo: Plan) -> bool:
         """Tell whether all is in place and on record; raise if its checksums do not fit."""
         self._check_hits(before, todo)
-        return todo.is_noop and before.is_settled and len(todo.hits) == len(before.placed)
+        return todo.is_noop and before.is_complete and len(todo.hits) == len(before.placed)
 
     def _check_hits(self, before: RecoveredState, todo: Plan) -> None:
         """Compare files in place with checksums they were not yet compared with.
@@ -321,22 +320,23 @@ class DatasetSync:
         """
         hashes = todo.resolution.hashes
         if hashes:
-            for hit in todo.hits:
-                known = before.placed.blake3[hit.row]
-                wanted = hashes.get(hit.object.relpath, known)
+            recorded = dict(zip(before.placed.relpath, before.placed.blake3, strict=True))
+            for obj in todo.hits:
+                known = recorded[obj.relpath]
+                wanted = hashes.get(obj.relpath, known)
                 if wanted != known:
                     demanded = Checksum("blake3", str(wanted), LOCK)
-                    Hashes([demanded], known=known).check(hit.object)
+                    Hashes([demanded], known=known).check(obj)
         compared = before.state.checksum if before.state is not None else ""
         if todo.hits and self._checksum_text() not in ("", compared):
             self.run.workers.each(self._check_hit, todo.hits)
 
-    def _check_hit(self, hit: Hit) -> None:
-        checksum = self.dataset.checksum_of(hit.object.relpath)
+    def _check_hit(self, obj: RemoteObject) -> None:
+        checksum = self.dataset.checksum_of(obj.relpath)
         if checksum is not None:
             hashes = Hashes([checksum])
-            hashes.read(self.disk.folder.path(hit.object.relpath))
-            hashes.check(hit.object)
+            hashes.read(self.disk.path(obj.relpath))
+            hashes.check(obj)
 
     def _checksum_text(self) -> str:
         """Return the catalog's checksums as the state records them; empty if there are none."""
@@ -355,7 +355,7 @@ class DatasetSync:
             elif state.checked != fresh.checked:
                 self.states.confirm(self.key, fresh.checked)
         self.lock.note(resolution, state.files)
-        self.disk.sweep()
+        self.disk.sweep_all()
         return self._outcome(todo)
 
     def _carry_out(self, before: RecoveredState, todo: Plan) -> Outcome:
@@ -389,20 +389,20 @@ class DatasetSync:
             run=self.run,
             demand=partial(self._demanded, resolution),
             before=before.placed,
-            write_journal=lambda coming: self.states.announce(
-                self.key, self._state(resolution, coming)
+            write_journal=lambda files: self.states.write_journal(
+                self.key, self._state(resolution, files)
             ),
             is_offline=self.policy.offline,
         ).execute()
         for old in before.elsewhere:
             self._leave(old, result.placed)
         # A killed run may have made folders without files in them, or left some behind.
-        if before.coming or before.placed.relpath != result.placed.relpath:
-            known = {*before.placed.relpath, *before.coming}
+        if before.journaled or before.placed.relpath != result.placed.relpath:
+            known = {*before.placed.relpath, *before.journaled}
             for relpath in known.difference(result.placed.relpath):
-                self.disk.folder.prune(relpath)
+                self.disk.prune(relpath)
         self.states.write(self.key, self._state(resolution, result.placed))
-        self.states.settle(self.key)
+        self.states.clear_journal(self.key)
         return result
 
     def _demanded(self, resolution: Resolution, obj: RemoteObject) -> list[Checksum]:
@@ -430,12 +430,12 @@ class DatasetSync:
     def _leave(self, old: State, placed: PlacedFiles) -> None:
         """Remove our untouched files from where the dataset lay before its path changed."""
         folder = self.folder_at(old.root)
-        present = {self.disk.folder.path(relpath) for relpath in placed.relpath}
+        present = {self.disk.path(relpath) for relpath in placed.relpath}
         for row in old.files:
             relpath, path = row.object.relpath, folder.path(row.object.relpath)
             if path in present:
                 continue
-            if folder.look(relpath) is None:
+            if folder.stat(relpath) is None:
                 folder.prune(relpath)
             elif not folder.drop(relpath, size=row.object.size, mtime_ns=row.mtime_ns):
                 self._warn(f"'{path}' was edited here; it stays and is yours from now on")
@@ -446,7 +446,7 @@ class DatasetSync:
         return Outcome(
             name=self.dataset.name,
             plan=todo,
-            folder=Path(self.disk.folder.root),
+            folder=Path(self.disk.root),
             downloaded=result.downloaded if result else 0,
             downloaded_bytes=result.downloaded_bytes if result else 0,
             linked=result.linked if result else 0,
@@ -480,7 +480,7 @@ class DatasetSync:
         """Make the file `snapshot` the stored object `obj`, and put it in place (after a push)."""
         store, fingerprint = self.disk.store, obj.fingerprint(self.storage.endpoint)
         try:
-            store.seal(snapshot, obj.mtime_ns)
+            store.finalize(snapshot, obj.mtime_ns)
             store.adopt(snapshot, fingerprint)
         except OSError as exc:
             raise no_room(exc, snapshot) from exc
@@ -504,7 +504,7 @@ class DatasetSync:
             matching = [i for i, row in enumerate(rows) if is_matching(row.object.relpath)]
             for i in matching:
                 self.disk.store.discard(rows[i].object.fingerprint(state.endpoint))
-                rows[i] = replace(rows[i], blake3=None)
+                rows[i] = rows[i]._replace(blake3=None)
             fresh = replace(state, files=PlacedFiles.of(rows), checked=EPOCH)
             self.states.write(self.key, fresh)
             return len(matching)

@@ -353,7 +353,7 @@ class DownloadTask:
         self._hashes.check(obj)
         fd, self._fd = self._fd, -1
         try:
-            found = store.seal(fd, obj.mtime_ns)
+            found = store.finalize(fd, obj.mtime_ns)
         finally:
             os.close(fd)  # a full disk can surface only here
         if found.size != obj.size:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 from datacachalog import events, globs
 from datacachalog.cache.files import LinkKind
-from datacachalog.cache.state import NOTHING
+from datacachalog.cache.placed_files import NOTHING
 from datacachalog.cache.store import Store
 from datacachalog.errors import DatacachalogError
 from datacachalog.model import Latest
 from datacachalog.settings import umask
 from datacachalog.storage.base import MisreadKeyError, Storage
-from datacachalog.sync.disk import Disk
-from datacachalog.sync.placement import Folder
+from datacachalog.sync.placement import Disk
 from datacachalog.sync.plan import plan
 from datacachalog.sync.resolve import Policy, resolve
 from datacachalog.sync.retry import retrying
@@ -46,9 +45,8 @@ def retrieve(
     path, name = Path(os.path.abspath(text)), None
     if dataset.is_single and not text.endswith("/") and not path.is_dir():
         path, name = path.parent, path.name
-    kinds = (LinkKind.REFLINK, LinkKind.COPY)
-    folder = Folder(str(path), kinds, mode=0o666 & ~umask())
-    disk = Disk(folder, store, storage.endpoint, owns_folder=False)
+    kinds, mode = (LinkKind.REFLINK, LinkKind.COPY), 0o666 & ~umask()
+    disk = Disk(str(path), kinds, mode, store=store, endpoint=storage.endpoint, owns_folder=False)
     try:
         return _retrieve(dataset, name, storage, disk, run)
     except MisreadKeyError:
@@ -74,7 +72,7 @@ def _retrieve(
     )
     if name is not None:
         (obj,) = resolution.objects
-        resolution = replace(resolution, objects=(replace(obj, relpath=name),))
+        resolution = replace(resolution, objects=(obj._replace(relpath=name),))
     Transfer(
         dataset=source,
         plan=plan(resolution, NOTHING, disk),
@@ -84,5 +82,4 @@ def _retrieve(
         demand=lambda obj: (),  # noqa: ARG005 - of no object
         before=NOTHING,
     ).execute()
-    folder = disk.folder
-    return [Path(folder.path(obj.relpath)) for obj in resolution.objects]
+    return [Path(disk.path(obj.relpath)) for obj in resolution.objects]

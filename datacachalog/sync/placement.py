@@ -2,22 +2,24 @@
 
 A file is placed by reflink, else hard link, else copy, in two steps: `stage` makes it ready
 and may fail for want of room, `publish` renames. Nothing that is not ours is ever
-overwritten: a new file is created exclusively, and an old one is looked at again right
-before it is replaced. Knows paths and stats; knows nothing of states or storages.
+overwritten: a new file is created exclusively, and an old one is compared again right
+before it is replaced. Knows nothing of states or storages.
 """
 
 import errno
 import os
-import time
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import NamedTuple
 
 from datacachalog.cache import files
 from datacachalog.cache.files import FileStat, LinkKind
+from datacachalog.cache.store import Store
 from datacachalog.errors import CacheError, DatacachalogError, LocalFileConflictError
+from datacachalog.model import RemoteObject
 
 _NO_HARDLINK = files.NOT_SUPPORTED | {
     errno.EXDEV,  # another file system, or another mount of the same one
@@ -28,18 +30,16 @@ _NO_HARDLINK = files.NOT_SUPPORTED | {
 
 _NOT_HERE = {LinkKind.REFLINK: files.NO_REFLINK, LinkKind.HARDLINK: _NO_HARDLINK}
 
-
-Maker = Callable[[str, str], None]
+Maker = Callable[[str, str], object]
 """Creates a file from a stored one, or raises OSError."""
 
 MAKERS: Mapping[LinkKind, Maker] = MappingProxyType(
     {
         LinkKind.REFLINK: files.reflink,
         LinkKind.HARDLINK: files.hardlink,
-        LinkKind.COPY: files.copy,
+        LinkKind.COPY: shutil.copyfile,
     }
 )
-
 
 _TRIES = 20
 """How often a folder is made again that other runs remove as empty: each loses a race rarely."""
@@ -100,13 +100,17 @@ class Folder:
         """Return the absolute path of a file of this dataset."""
         return f"{self.root}/{relpath}"
 
-    def look(self, relpath: str) -> FileStat | None:
-        """Return what lies at `relpath` now, or None."""
-        path = f"{self.root}/{relpath}"
-        try:
-            return files.look(path)
-        except OSError as exc:
-            raise _explained(exc, path, "looked at") from exc
+    def stat(self, relpath: str) -> FileStat | None:
+        """Return the stat of what is at `relpath` now, or None."""
+        path = self.path(relpath)
+        with _explaining(path, "looked at"):
+            return files.stat(path)
+
+    def touched(
+        self, relpaths: Sequence[str], sizes: Sequence[int], mtimes_ns: Sequence[int]
+    ) -> set[int]:
+        """Return the positions of those of many files that are not as they were."""
+        return files.touched(self.root, relpaths, sizes, mtimes_ns)
 
     def blocker(self, relpath: str) -> str | None:
         """Return the relpath of what stands where `relpath` needs a folder, or None."""
@@ -145,8 +149,8 @@ class Folder:
         `SourceVanishedError` if `source` is no more.
         """
         target = self.path(relpath)
-        try:
-            found = files.look(target) if over is None else None
+        with _explaining(target):
+            found = files.stat(target) if over is None else None
             if found is not None and found.size >= 0:
                 if not files.have_same_bytes(source, target):
                     raise _conflict(target)
@@ -155,10 +159,6 @@ class Folder:
             elif over is None and self._has_linked and self.is_linking:
                 return Staged(source, relpath, over, mtime_ns)
             return Staged(source, relpath, over, mtime_ns, self._make_temp(source, mtime_ns))
-        except DatacachalogError:
-            raise
-        except OSError as exc:
-            raise _explained(exc, target) from exc
 
     def publish(self, staged: Staged) -> FileStat:
         """Bring a staged file to its place and return its stat.
@@ -167,7 +167,7 @@ class Folder:
         the same bytes already (another run was first).
         """
         target = self.path(staged.relpath)
-        try:
+        with _explaining(target):
             if staged.is_there:
                 with suppress(PermissionError):  # another user's: its mode is theirs
                     os.chmod(target, self._mode)
@@ -175,11 +175,10 @@ class Folder:
                 self._move(staged.temp, target, staged)
             elif not self._link_new(staged, target):
                 self._move(self._make_temp(staged.source, staged.mtime_ns), target, staged)
-            return self._placed(target)
-        except DatacachalogError:
-            raise
-        except OSError as exc:
-            raise _explained(exc, target) from exc
+            found = files.stat(target)
+        if found is None:
+            raise CacheError(f"'{target}' vanished right after it was placed")
+        return found
 
     def discard(self, staged: Staged) -> None:
         """Remove what a staged file needed, if it is not published yet."""
@@ -194,15 +193,11 @@ class Folder:
         Folders left empty go too, up to `root`.
         """
         target = self.path(relpath)
-        try:
-            found = files.look(target)
+        with _explaining(target, "removed"):
+            found = files.stat(target)
             if found is None or (found.size, found.mtime_ns) != (size, mtime_ns):
                 return False
             removed = files.remove(target)
-        except DatacachalogError:
-            raise
-        except OSError as exc:
-            raise _explained(exc, target, "removed") from exc
         self.prune(relpath)
         return removed
 
@@ -221,13 +216,8 @@ class Folder:
 
     def sweep(self) -> None:
         """Remove what dead runs left half-made, and folders made in vain."""
+        files.sweep(self._staging)
         with suppress(OSError):
-            now = time.time()
-            with os.scandir(self._staging) as entries:
-                for entry in entries:
-                    age = now - entry.stat(follow_symlinks=False).st_ctime
-                    if files.is_abandoned(entry.name, age):
-                        files.remove(entry.path)
             os.rmdir(self._staging)
         if self._is_new:
             self.leave()
@@ -243,25 +233,20 @@ class Folder:
             self._discard_temp(temp)
         self.sweep()
 
-    # --- behind it ----------------------------------------------------------------
-
-    def _placed(self, target: str) -> FileStat:
-        found = files.look(target)
-        if found is None:
-            raise CacheError(f"'{target}' vanished right after it was placed")
-        return found
+    # --- how --------------------------------------------------------------------------
 
     def _link_new(self, staged: Staged, target: str) -> bool:
         """Hard-link straight to the final name; False if a temporary file must help."""
+        link = self._makers[LinkKind.HARDLINK]
+        parent = os.path.dirname(staged.relpath)
         try:
-            self._in_folders(staged, lambda: self._makers[LinkKind.HARDLINK](staged.source, target))
+            self._in_folder(parent, staged.source, lambda: link(staged.source, target))
         except LocalFileConflictError:
             raise  # it is a FileExistsError, too
         except FileExistsError:
-            # `_move` knows what to do.
-            return False
+            return False  # `_move` knows what to do
         except OSError as exc:
-            self._give_up(LinkKind.HARDLINK, exc)
+            self._give_up_kind(LinkKind.HARDLINK, exc)
             return False
         return True
 
@@ -275,7 +260,7 @@ class Folder:
                     self._fill_temp(kind, source, temp, mtime_ns)
                 except OSError as exc:
                     files.remove(temp)
-                    self._give_up(kind, exc)
+                    self._give_up_kind(kind, exc)
                 else:
                     return temp
         except BaseException:
@@ -284,16 +269,14 @@ class Folder:
         raise CacheError(f"'{source}' could not be linked or copied to '{self._staging}'")
 
     def _fill_temp(self, kind: LinkKind, source: str, temp: str, mtime_ns: int) -> None:
-        self._again(
-            source, lambda: self._makers[kind](source, temp), lambda: self._make(".dcl-tmp")
-        )
+        self._in_folder(".dcl-tmp", source, lambda: self._makers[kind](source, temp))
         if kind is LinkKind.HARDLINK:
             self._has_linked = True
         else:
             os.chmod(temp, self._mode)
             os.utime(temp, ns=(mtime_ns, mtime_ns))
 
-    def _give_up(self, kind: LinkKind, exc: OSError) -> None:
+    def _give_up_kind(self, kind: LinkKind, exc: OSError) -> None:
         """Do without a kind of link that does not work here; raise `exc` if it must work."""
         if self._kinds[-1] is kind or exc.errno not in _NOT_HERE[kind]:
             raise exc
@@ -306,14 +289,15 @@ class Folder:
         self._temps.discard(temp)
 
     def _move(self, temp: str, target: str, staged: Staged) -> None:
-        """Rename `temp` to `target`, where the same bytes may stand, but no others."""
+        """Rename `temp` to `target`, where the same bytes may be, but no others."""
+        parent = os.path.dirname(staged.relpath)
         try:
             _remove_empty_folders(target)
-            self._in_folders(staged, lambda: _rename(temp, target, staged.over))
+            self._in_folder(parent, temp, lambda: _rename(temp, target, staged.over))
         except LocalFileConflictError:
             raise  # it is a FileExistsError, too
         except FileExistsError:
-            found = files.look(target)
+            found = files.stat(target)
             if found is None or found.size < 0 or not files.have_same_bytes(temp, target):
                 raise _conflict(target) from None
             # Same bytes: take it over, so that mode and modification time are ours too.
@@ -321,16 +305,11 @@ class Folder:
         finally:
             self._discard_temp(temp)
 
-    def _in_folders(self, staged: Staged, action: Callable[[], None]) -> None:
-        """Run `action` with the target's folder made."""
-        parent = staged.relpath.rpartition("/")[0]
-        self._again(staged.temp or staged.source, action, lambda: self._make(parent))
-
-    def _again(self, source: str, action: Callable[[], None], prepare: Callable[[], None]) -> None:
-        """Prepare and run `action`; again if another run removed an empty folder in between."""
+    def _in_folder(self, parent: str, source: str, action: Callable[[], object]) -> None:
+        """Make the folder and run `action`; again if another run removed it in between."""
         for tries_left in reversed(range(_TRIES)):
             try:
-                prepare()
+                self._make(parent)
                 action()
             except FileNotFoundError:
                 if not os.path.lexists(source):
@@ -354,13 +333,100 @@ class Folder:
             while not os.path.lexists(path):
                 path = os.path.dirname(path)
             if os.path.isdir(path):
-                # It was removed while `makedirs` looked whether it is a folder.
+                # It was removed while `makedirs` checked whether it is a folder.
                 raise FileNotFoundError(folder) from None
             raise LocalFileConflictError(
                 f"'{path}' is a file where the dataset needs a folder; it was left alone",
                 hint="move it away, then run the command again",
             ) from None
         self._made.add(parent)
+
+
+class Disk(Folder):
+    """A dataset's folder together with the store that its files come from.
+
+    `endpoint` completes fingerprints. `owns_folder` is False where files become the user's own
+    at once, so that none of them may be taken for ours later.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        kinds: tuple[LinkKind, ...],
+        mode: int,
+        *,
+        store: Store,
+        endpoint: str,
+        owns_folder: bool = True,
+    ) -> None:
+        super().__init__(root, kinds, mode)
+        self.store = store
+        self.endpoint = endpoint
+        self._owns_folder = owns_folder
+        self._accepted: str | None = None
+        self._stored: dict[tuple[int, int], list[str]] | None = None
+
+    def is_stored(self, obj: RemoteObject) -> bool:
+        """Tell whether the store has the object's bytes, untouched."""
+        fingerprint = obj.fingerprint(self.endpoint)
+        found = self.store.find(fingerprint, size=obj.size, mtime_ns=obj.mtime_ns)
+        return found is not None
+
+    def refresh(self) -> None:
+        """Forget what the store had: other runs add to it."""
+        self._stored = None
+
+    def sweep_all(self) -> None:
+        """Remove what killed runs left half-made, in the folder and in the store."""
+        self.sweep()
+        self.store.sweep()
+
+    @contextmanager
+    def accepting(self, stored: str) -> Iterator[None]:
+        """Let a file in place with the bytes of the file `stored` count as ours, in the block.
+
+        After a push of the very file that lies in the dataset's folder.
+        """
+        self._accepted = stored
+        try:
+            yield
+        finally:
+            self._accepted = None
+
+    def is_ours(self, relpath: str, found: FileStat, recorded: RemoteObject | None) -> bool:
+        """Tell whether the file at `relpath` is a link to, or a copy of, a stored object.
+
+        The way to recognise what another run put there, or what a lost state recorded.
+        `recorded` is the object that belongs there by the state, and `found` is not as that
+        says. Lists the whole store once per run, and only if some file needs it.
+        """
+        if found.size < 0:
+            return False
+        path = self.path(relpath)
+        if self._accepted and files.have_same_bytes(self._accepted, path):
+            return True
+        if not self._owns_folder:
+            return False
+        if self._stored is None:
+            self._stored = {}
+            for fingerprint, stat in self.store.objects():
+                self._stored.setdefault((stat.size, stat.mtime_ns), []).append(fingerprint)
+        edited = recorded.fingerprint(self.endpoint) if recorded is not None else None
+        for candidate in self._stored.get((found.size, found.mtime_ns), ()):
+            stored = self.store.path(candidate)
+            if files.have_same_bytes(stored, path):
+                is_link = files.are_one_file(stored, path)
+                return not is_link or (candidate != edited and _is_pristine(path, found))
+        return False
+
+
+def _is_pristine(path: str, found: FileStat) -> bool:
+    """Tell whether a hard link was not written to since it was made, as far as one can see.
+
+    Writing through it changes the stored object alike, so that comparing bytes proves
+    nothing. But the remote's times have no nanoseconds, and the clock has.
+    """
+    return found.mtime_ns % 1000 == 0 and not os.stat(path).st_mode & 0o222
 
 
 def _remove_empty_folders(path: str) -> None:
@@ -375,7 +441,7 @@ def _remove_empty_folders(path: str) -> None:
 def _rename(temp: str, target: str, over: FileStat | None) -> None:
     """Rename `temp` to `target`, which must be free, or be `over` still."""
     if over is not None:
-        found = files.look(target)
+        found = files.stat(target)
         if found is not None:
             if (found.size, found.mtime_ns) != (over.size, over.mtime_ns):
                 raise FileExistsError(target)
@@ -398,13 +464,21 @@ def _conflict(target: str) -> LocalFileConflictError:
     )
 
 
-def _explained(exc: OSError, path: str, what: str = "put in place") -> CacheError:
-    """Return the error as ours, with the path and a hint."""
-    hints = {
-        errno.ENOSPC: "make room, then run the command again",
-        errno.EDQUOT: "make room, then run the command again",
-        errno.EROFS: "the file system is read-only",
-        errno.ENAMETOOLONG: "move the project to a shorter path, or set `path:` for the dataset",
-    }
-    hint = hints.get(exc.errno or 0, "see who owns the folder and what it allows")
-    return CacheError(f"'{path}' cannot be {what}: {exc.strerror}", hint=hint)
+@contextmanager
+def _explaining(path: str, what: str = "put in place") -> Iterator[None]:
+    """Raise errors of the system as ours, with the path and a hint."""
+    try:
+        yield
+    except DatacachalogError:
+        raise
+    except OSError as exc:
+        hint = _HINTS.get(exc.errno or 0, "see who owns the folder and what it allows")
+        raise CacheError(f"'{path}' cannot be {what}: {exc.strerror}", hint=hint) from exc
+
+
+_HINTS = {
+    errno.ENOSPC: "make room, then run the command again",
+    errno.EDQUOT: "make room, then run the command again",
+    errno.EROFS: "the file system is read-only",
+    errno.ENAMETOOLONG: "move the project to a shorter path, or set `path:` for the dataset",
+}

@@ -17,16 +17,14 @@ from datacachalog.cache.files import LinkKind
 from datacachalog.cache.state import StateFolder
 from datacachalog.cache.store import Store
 from datacachalog.errors import DatacachalogError, DatasetNotFoundError, InvalidPinError
-from datacachalog.lock.file import CatalogLock
-from datacachalog.lock.lockfile import LockMode
+from datacachalog.lock.file import CatalogLock, LockMode
 from datacachalog.lock.rules import LockView
 from datacachalog.spec.landing import claim, landing
 from datacachalog.spec.models import CacheSettings, Dataset, DataSettings, StorageSettings
 from datacachalog.storage.base import Storage
 from datacachalog.suggest import did_you_mean
 from datacachalog.sync.dataset import DatasetSync
-from datacachalog.sync.disk import Disk
-from datacachalog.sync.placement import Folder
+from datacachalog.sync.placement import Disk, Folder
 from datacachalog.sync.run import PLAIN, RunContext, SyncOptions, slug
 
 T = TypeVar("T")
@@ -129,7 +127,13 @@ class Project:
             key=key,
             root=root,
             storage=storage,
-            disk=Disk(self._folder(root), self.store, storage.endpoint),
+            disk=Disk(
+                self._path(root),
+                _LINKS[self.cache.link],
+                self.store.mode,
+                store=self.store,
+                endpoint=storage.endpoint,
+            ),
             states=self.states,
             policy=options.policy,
             run=run,
@@ -138,8 +142,10 @@ class Project:
         )
 
     def _folder(self, root: str) -> Folder:
-        path = str(self.root) if root == "." else os.path.join(self.root, root)
-        return Folder(path, _LINKS[self.cache.link], self.store.mode)
+        return Folder(self._path(root), _LINKS[self.cache.link], self.store.mode)
+
+    def _path(self, root: str) -> str:
+        return str(self.root) if root == "." else os.path.join(self.root, root)
 
     def _refuse_shared_folder(self, root: str) -> None:
         """Raise if files of another pin would land in the folder of a dataset."""

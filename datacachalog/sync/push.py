@@ -93,4 +93,4 @@ def _refuse_if_place_is_taken(sync: DatasetSync, upload: RemoteObject, snapshot:
     resolution = Resolution((upload,), sync.pin, sync.storage.endpoint, now())
     with sync.disk.accepting(snapshot):
         todo = sync.plan(resolution, sync.recover())
-    refuse_conflicts(todo, sync.disk.folder)
+    refuse_conflicts(todo, sync.disk)

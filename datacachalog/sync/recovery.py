@@ -1,82 +1,77 @@
-"""What earlier runs left of one dataset: its state, and what a run announced and did not end.
+"""What earlier runs left of one dataset: its state, and the journal of a run that did not end.
 
-A run announces what it is about to put in place, and records it afterwards. If it was
-killed in between, files lie there that no state explains; the announcement does, so that
-the next run replaces or drops them as ours, also when the source has moved on. Used by
-`line`.
+A run writes into a journal what it is about to put in place, and into the state what it did. If
+it was killed in between, files are there that no state explains; the journal does, so that the
+next run replaces or drops them as ours, also when the source has changed since.
 """
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from datacachalog.cache import files
 from datacachalog.cache.files import FileStat
-from datacachalog.cache.state import NOTHING, PlacedFile, PlacedFiles, State, StateFolder
+from datacachalog.cache.placed_files import NOTHING, PlacedFile, PlacedFiles
+from datacachalog.cache.state import State, StateFolder
 from datacachalog.checksums import Hashes
-from datacachalog.sync.disk import Disk
+from datacachalog.sync.placement import Disk
 
 
 @dataclass(frozen=True, slots=True)
 class RecoveredState:
-    """The last state, an announcement without an end, and the files that both explain.
+    """The last state, the journal of a run that did not end, and the files that both explain.
 
-    `mark` changes when another run writes a state. `placed` are the files below the
-    dataset's present folder; what lies elsewhere, because its path changed since, is in
-    `elsewhere`.
+    `stat` changes when another run writes a state. `placed` are the files below the dataset's
+    present folder; what is elsewhere, because its path changed since, is in `elsewhere`.
     """
 
-    mark: FileStat | None
+    stat: FileStat | None
     state: State | None
-    announced: State | None
+    journal: State | None
     placed: PlacedFiles
     elsewhere: tuple[State, ...]
 
     @classmethod
     def read(cls, states: StateFolder, key: str, root: str, disk: Disk) -> "RecoveredState":
         """Return what is known of the dataset whose folder now is `root`."""
-        mark = states.mark(key)  # first: what is written from here on shows
-        state, announced = states.read(key), states.read_announced(key)
+        stat = states.stat(key)  # first: what is written from here on shows
+        state, journal = states.read(key), states.read_journal(key)
         placed = state.files if state is not None and state.root == root else NOTHING
-        if announced is not None and announced.root == root:
-            placed = _overlaid(placed, announced.files, disk)
-        known = (known for known in (state, announced) if known is not None)
-        return cls(mark, state, announced, placed, tuple(k for k in known if k.root != root))
+        if journal is not None and journal.root == root:
+            came = {file.object.relpath: file for file in _find_placed(journal.files, disk)}
+            before = (file for file in placed if file.object.relpath not in came)
+            placed = PlacedFiles.of([*before, *came.values()])
+        known = (known for known in (state, journal) if known is not None)
+        return cls(stat, state, journal, placed, tuple(k for k in known if k.root != root))
 
     @property
-    def coming(self) -> AbstractSet[str]:
-        """Return the relpaths that were announced."""
-        return set() if self.announced is None else self.announced.files.index.keys()
+    def journaled(self) -> AbstractSet[str]:
+        """Return the relpaths of the journal."""
+        return frozenset() if self.journal is None else frozenset(self.journal.files.relpath)
 
     @property
-    def is_settled(self) -> bool:
+    def is_complete(self) -> bool:
         """Tell whether the state alone explains all files, where they belong."""
-        return self.state is not None and self.announced is None and not self.elsewhere
+        return self.state is not None and self.journal is None and not self.elsewhere
 
 
-def _overlaid(placed: PlacedFiles, announced: PlacedFiles, disk: Disk) -> PlacedFiles:
-    """Return `placed` with the announced files that did come into place."""
-    there = {row.object.relpath: row for row in _arrived(announced, disk)}
-    old = (row for row in placed if row.object.relpath not in there)
-    return PlacedFiles.of([*old, *there.values()])
-
-
-def _arrived(announced: PlacedFiles, disk: Disk) -> Iterator[PlacedFile]:
-    for row in announced:
-        found = disk.look(row.object.relpath)
-        if found is None or found.size != row.object.size:
+def _find_placed(journal: PlacedFiles, disk: Disk) -> Iterator[PlacedFile]:
+    """Yield the files of a journal that did come into place."""
+    for file in journal:
+        found = disk.stat(file.object.relpath)
+        if found is None or found.size != file.object.size:
             continue
-        if files.same_time(found.mtime_ns, row.mtime_ns) and _has_bytes(row, disk):
-            yield replace(row, mtime_ns=found.mtime_ns)
+        if files.same_time(found.mtime_ns, file.mtime_ns) and _has_bytes(file, disk):
+            yield file._replace(mtime_ns=found.mtime_ns)
 
 
-def _has_bytes(row: PlacedFile, disk: Disk) -> bool:
-    path = disk.folder.path(row.object.relpath)
-    if files.are_one_file(disk.store.path(row.object.fingerprint(disk.endpoint)), path):
+def _has_bytes(file: PlacedFile, disk: Disk) -> bool:
+    path = disk.path(file.object.relpath)
+    if files.are_one_file(disk.store.path(file.object.fingerprint(disk.endpoint)), path):
         return True
     hashes = Hashes(())
     try:
         hashes.read(path)
     except OSError:
         return False
-    return hashes.blake3 == row.blake3
+    return hashes.blake3 == file.blake3

@@ -2,13 +2,15 @@
 
 All knowledge of what is remote ends here: a single object, a glob, latest, an instant, a
 version and what to do when the source cannot be reached differ only inside this module.
-Used by `line`; knows storages and the last state, but neither disk nor plan.
+Knows storages and the last state, but neither disk nor plan.
 """
 
 import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice, pairwise
 from operator import attrgetter, eq
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -16,7 +18,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from blake3 import blake3
 
 from datacachalog import globs, relpath
-from datacachalog.cache.state import NOTHING, PlacedFiles, State
+from datacachalog.cache.placed_files import NOTHING, PlacedFiles
+from datacachalog.cache.state import State
 from datacachalog.errors import (
     AccessDeniedError,
     CatalogError,
@@ -57,7 +60,7 @@ class Retry(Protocol):
         """Return what `action` returns."""
 
 
-SETTLED = timedelta(days=1, seconds=-1)
+_FINAL_AFTER = timedelta(days=1, seconds=-1)
 """An instant this long past no longer changes: multipart uploads carry the time they began.
 
 A day, counted from the end of the second that an instant names.
@@ -66,7 +69,7 @@ A day, counted from the end of the second that an instant names.
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How far a resolution may go: never ask, or ask even where an answer is known."""
+    """How far a resolution may go: never to the source, or there even where it is known."""
 
     offline: bool = False
     refresh: bool = False
@@ -97,7 +100,8 @@ def resolve(
 
     `previous` is the last state; it answers if its digest still fits and the policy, the
     age of the last check or the pin allow it. It also answers, with a warning, when the
-    source cannot be reached and `on_stale` does not forbid it. For the rest see `ask`.
+    source cannot be reached and `on_stale` does not forbid it. For the rest see
+    `resolve_remote`.
     """
     placed = previous.files if previous is not None else NOTHING
     if previous is not None and previous.digest != digest(dataset, pin, storage.endpoint):
@@ -105,7 +109,7 @@ def resolve(
     if policy.offline:
         if previous is None:
             raise OfflineError(
-                f"'{dataset.name}' was never fetched {_as_asked(dataset, pin)}, and `--offline`"
+                f"'{dataset.name}' was never fetched {_as_meant(dataset, pin)}, and `--offline`"
                 " asks nothing",
                 hint="run the command once with the network",
             )
@@ -113,7 +117,7 @@ def resolve(
     if previous is not None and not policy.refresh and _is_fresh(dataset, pin, previous, now):
         return _from_state(previous, pin)
     try:
-        return ask(
+        return resolve_remote(
             dataset,
             pin,
             storage,
@@ -130,7 +134,7 @@ def resolve(
         return replace(_from_state(previous, pin), warnings=(warning,))
 
 
-def ask(
+def resolve_remote(
     dataset: "Dataset",
     pin: Pin,
     storage: Storage,
@@ -150,14 +154,14 @@ def ask(
     now, the source is listed in the most thorough way before that is believed.
     """
     server_now = server_now or storage.now
-    meant = settle(pin, server_now()) if isinstance(pin, Ago) else pin
+    meant = instant_of(pin, server_now()) if isinstance(pin, Ago) else pin
     is_excluded = globs.excluder(dataset.exclude)
-    sight = _Sight(storage, meant, retry, is_excluded, with_versions, placed)
+    finder = _Finder(storage, meant, retry, is_excluded, with_versions, placed)
     objects: list[RemoteObject] = []
     warnings: tuple[str, ...] = ()
     why_nothing = None
     for source in dataset.sources:
-        found = sight.look_up(source)
+        found = finder.find(source)
         warnings += found.warnings
         why_nothing = found.why_nothing or why_nothing
         objects += found.objects
@@ -168,10 +172,12 @@ def ask(
     if not objects and not dataset.allow_empty:
         raise _nothing(dataset, meant, why_nothing)
     if isinstance(meant, AsOf):
-        asked = _read_clock(server_now, now)
-        warnings = (*_doubts(meant, asked, is_lockable=pin == dataset.pin), *warnings)
-        # An absolute pin is settled, or not, by the server's clock.
-        now = asked if meant is pin else now
+        server_time = now
+        with suppress(StorageError):  # a server that does not tell the time is no reason to fail
+            server_time = server_now()
+        warnings = (*_doubts(meant, server_time, is_lockable=pin == dataset.pin), *warnings)
+        # Whether an absolute pin is final is told by the server's clock.
+        now = server_time if meant is pin else now
     return Resolution(
         objects=_arranged(objects),
         pin=pin,
@@ -181,21 +187,14 @@ def ask(
     )
 
 
-def settle(pin: Ago, now: datetime) -> AsOf:
+def instant_of(pin: Ago, now: datetime) -> AsOf:
     """Return the instant that a duration before `now` means: a whole second, to its end.
 
-    >>> str(settle(Ago(timedelta(days=7)), datetime(2026, 3, 8, 9, 30, 5, tzinfo=UTC)))
+    >>> str(instant_of(Ago(timedelta(days=7)), datetime(2026, 3, 8, 9, 30, 5, tzinfo=UTC)))
     '2026-03-01T09:30:05Z'
     """
     at = (now - pin.delta).astimezone(UTC).replace(microsecond=999_999)
     return AsOf(at, f"{at:%Y-%m-%dT%H:%M:%SZ}")
-
-
-def _read_clock(server_now: Clock, now: datetime) -> datetime:
-    try:
-        return server_now()
-    except StorageError:
-        return now  # a server that does not tell the time is no reason to fail
 
 
 def _nothing(dataset: "Dataset", pin: Pin, why: str | None) -> ObjectNotFoundError:
@@ -223,8 +222,8 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sight:
-    """One storage, seen under one pin."""
+class _Finder:
+    """Finds what sources of one storage have under one pin."""
 
     storage: Storage
     pin: Pin
@@ -233,7 +232,7 @@ class _Sight:
     with_versions: bool
     placed: PlacedFiles
 
-    def look_up(self, source: str) -> _Found:
+    def find(self, source: str) -> _Found:
         """Return what the pin makes of one source."""
         match self.pin:
             case AsOf():
@@ -252,11 +251,11 @@ class _Sight:
             with collection_paused():
                 return list(self.storage.scan(source, known=known, is_thorough=is_thorough))
 
-        if self.with_versions:
-            return self.retry(lambda: scan(is_thorough=True))
-        found = self.retry(lambda: scan(is_thorough=False))
-        if globs.is_glob(source) and _is_missing_some(source, found, self.placed):
-            return self.retry(lambda: scan(is_thorough=True))
+        found = self.retry(partial(scan, is_thorough=self.with_versions))
+        if self.with_versions or not globs.is_glob(source):
+            return found
+        if _is_missing_some(source, found, self.placed):
+            return self.retry(partial(scan, is_thorough=True))
         return found
 
     def _pick(self, source: str, at: datetime | None) -> tuple[list[RemoteObject], Snapshot]:
@@ -354,15 +353,16 @@ def _gaps(snapshot: Snapshot, pin: AsOf) -> tuple[str, ...]:
 
 
 def _doubts(pin: AsOf, now: datetime, *, is_lockable: bool) -> tuple[str, ...]:
-    """Return a warning if the past that was asked for can still change."""
-    if now - pin.at > SETTLED:
+    """Return a warning if what was there at the pin's instant can still change."""
+    if now - pin.at > _FINAL_AFTER:
         return ()
-    hold = "; `dcl lock` holds what is there now" if is_lockable else ""
-    if pin.at > now:
-        return (f"{pin} is not over yet, so what is there may still change{hold}",)
-    return (
-        f"{pin} is less than a day ago: multipart uploads begun before then may still appear{hold}",
+    advice = "; `dcl lock` holds what is there now" if is_lockable else ""
+    reason = (
+        "not over yet, so what is there may still change"
+        if pin.at > now
+        else "less than a day ago: multipart uploads begun before then may still appear"
     )
+    return (f"{pin} is {reason}{advice}",)
 
 
 def _weakness(objects: Iterable[RemoteObject]) -> tuple[str, ...]:
@@ -389,7 +389,7 @@ def _without_repeats(objects: list[RemoteObject]) -> list[RemoteObject]:
 def _arranged(objects: list[RemoteObject]) -> tuple[RemoteObject, ...]:
     """Sort by relpath; give paths that would collide on some file system their own names."""
     objects.sort(key=attrgetter("relpath"))
-    paths = [o.relpath for o in objects]
+    paths = [obj.relpath for obj in objects]
     if any(map(eq, paths, islice(paths, 1, None))):
         objects = _without_repeats(objects)  # a server may list a key twice
         for one, other in pairwise(objects):
@@ -398,21 +398,19 @@ def _arranged(objects: list[RemoteObject]) -> tuple[RemoteObject, ...]:
                     f"'{one.uri}' and '{other.uri}' would both land on '{one.relpath}'",
                     hint="make them two datasets, or use one pattern from their common folder",
                 )
-        paths = [o.relpath for o in objects]
+        paths = [obj.relpath for obj in objects]
     apart = relpath.disambiguate(paths)
-    if apart is paths or apart == paths:
+    if apart == paths:
         return tuple(objects)
-    renamed = (
-        o if o.relpath == p else replace(o, relpath=p) for o, p in zip(objects, apart, strict=True)
-    )
-    return tuple(sorted(renamed, key=lambda o: o.relpath))
+    renamed = (obj._replace(relpath=path) for obj, path in zip(objects, apart, strict=True))
+    return tuple(sorted(renamed, key=attrgetter("relpath")))
 
 
 def _is_fresh(dataset: "Dataset", pin: Pin, previous: State, now: datetime) -> bool:
     match pin:
         case AsOf(at):
-            # Asked well after the instant: the answer cannot change any more.
-            return previous.checked - at > SETTLED
+            # Checked well after the instant: the answer cannot change any more.
+            return previous.checked - at > _FINAL_AFTER
         case VersionId():
             return True
         case _:
@@ -434,8 +432,8 @@ def _at(pin: Pin) -> str:
     return f" as of {pin}" if isinstance(pin, AsOf) else ""
 
 
-def _as_asked(dataset: "Dataset", pin: Pin) -> str:
-    """Say which state of a dataset is meant: the catalog's, or another that was asked for."""
+def _as_meant(dataset: "Dataset", pin: Pin) -> str:
+    """Say which state of a dataset is meant: the catalog's, or another."""
     if pin == dataset.pin:
         return "as the catalog has it now"
     return f"as of {pin}" if isinstance(pin, AsOf) else f"in {pin}"

@@ -19,7 +19,7 @@ from datacachalog.spec import units
 from datacachalog.storage.base import Storage
 from datacachalog.sync.concurrency import WorkerPool
 from datacachalog.sync.download_queue import DownloadQueue
-from datacachalog.sync.resolve import Policy, settle
+from datacachalog.sync.resolve import Policy, instant_of
 from datacachalog.sync.retry import Cancel, retrying
 
 Instant = str | date | datetime
@@ -53,7 +53,7 @@ class SyncOptions(NamedTuple):
         if self.offline and isinstance(pin, Ago):
             raise InvalidPinError(
                 f"'{pin}' counts from the server's clock, and `--offline` asks nothing",
-                hint=f"give the time itself, such as `{settle(pin, datetime.now(UTC))}`",
+                hint=f"give the time itself, such as `{instant_of(pin, datetime.now(UTC))}`",
             )
         return pin
 
@@ -110,7 +110,7 @@ class RunContext:
         if not isinstance(pin, Ago):
             return pin
         now = retrying(lambda: self.now(storage), cancel=self.cancel, failed=lambda *_: None)
-        return settle(pin, now)
+        return instant_of(pin, now)
 
 
 def slug(pin: Pin) -> str:

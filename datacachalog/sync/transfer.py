@@ -17,15 +17,14 @@ from typing import NamedTuple, TypeVar
 
 from datacachalog.cache.file_lock import FileLock
 from datacachalog.cache.files import FileStat
-from datacachalog.cache.state import PlacedFile, PlacedFiles
+from datacachalog.cache.placed_files import PlacedFile, PlacedFiles
 from datacachalog.checksums import Hashes
 from datacachalog.errors import DatacachalogError, LocalFileConflictError, OfflineError
 from datacachalog.gc_pause import collection_paused
 from datacachalog.model import RemoteObject
 from datacachalog.storage.base import Storage
-from datacachalog.sync.disk import Disk
 from datacachalog.sync.download import Demand, DownloadGroup, Stored
-from datacachalog.sync.placement import Folder, SourceVanishedError, Staged
+from datacachalog.sync.placement import Disk, Folder, SourceVanishedError, Staged
 from datacachalog.sync.plan import Download, Link, Plan
 from datacachalog.sync.run import RunContext
 
@@ -66,7 +65,7 @@ class Transfer:
     run: RunContext
     demand: Demand
     before: PlacedFiles
-    write_journal: Callable[[PlacedFiles], None] = lambda coming: None  # noqa: ARG005
+    write_journal: Callable[[PlacedFiles], None] = lambda files: None  # noqa: ARG005
     is_offline: bool = False
     _stored: dict[str, Stored] = field(default_factory=dict)
 
@@ -76,14 +75,14 @@ class Transfer:
         Raises the first error, with the folder as it was; `ObjectChangedError` asks the
         caller to resolve again. Objects that did arrive stay in the store.
         """
-        refuse_conflicts(self.plan, self.disk.folder)
+        refuse_conflicts(self.plan, self.disk)
         self._fetch()
         with collection_paused():
             placed, dropped = self._put_in_place()
         stored = [(step.object, self._stored[step.object.uri]) for step in self._steps]
         downloads = [obj.size for obj, found in stored if found.is_downloaded]
         return TransferResult(
-            placed=self.before.with_changes(self.plan.hits.rows, self.plan.hits.objects, placed),
+            placed=self.before.with_changes(self.plan.hits, placed),
             downloaded=len(downloads),
             downloaded_bytes=sum(downloads),
             linked=len(stored) - len(downloads),
@@ -185,8 +184,8 @@ class Transfer:
 
     def _put_in_place(self) -> tuple[list[PlacedFile], int]:
         """Stage everything, and only then change what is visible; return what came and went."""
-        folder = self.disk.folder
-        self.run.at_interrupt.append(folder.give_up)
+        disk = self.disk
+        self.run.at_interrupt.append(disk.give_up)
         try:
             staged = dict(
                 self._each_step(lambda step: (step.object.uri, self._stage(step, step.over)))
@@ -194,12 +193,12 @@ class Transfer:
             if staged:
                 self.write_journal(PlacedFiles.of(map(self._expected, self._steps)))
             dropped = sum(
-                folder.drop(drop.relpath, size=drop.over.size, mtime_ns=drop.over.mtime_ns)
+                disk.drop(drop.relpath, size=drop.over.size, mtime_ns=drop.over.mtime_ns)
                 for drop in self.plan.drops
             )
             placed = self._each_step(lambda step: self._publish(step, staged[step.object.uri]))
         finally:
-            folder.give_up()
+            disk.give_up()
         return placed, dropped
 
     def _each_step(self, action: Callable[[Link | Download], T]) -> list[T]:
@@ -216,7 +215,7 @@ class Transfer:
 
         first, rest = self._steps[:_AT_ONCE], self._steps[_AT_ONCE:]
         run(first)  # by now it is known which kind of link works
-        if self.disk.folder.is_linking:
+        if self.disk.is_linking:
             run(rest)
         else:
             parts = [rest[i : i + _AT_ONCE] for i in range(0, len(rest), _AT_ONCE)]
@@ -238,18 +237,17 @@ class Transfer:
 
     def _stage_once(self, obj: RemoteObject, over: FileStat | None) -> Staged:
         source = self._stored[obj.uri].path
-        return self.disk.folder.stage(source, obj.relpath, over=over, mtime_ns=obj.mtime_ns)
+        return self.disk.stage(source, obj.relpath, over=over, mtime_ns=obj.mtime_ns)
 
     def _publish(self, step: Link | Download, staged: Staged) -> PlacedFile:
-        folder = self.disk.folder
         for _ in range(_RACES):
             try:
-                found = folder.publish(staged)
+                found = self.disk.publish(staged)
                 break
             except (SourceVanishedError, LocalFileConflictError) as exc:
                 staged = self._stage(step, self._after_race(step.object, staged.over, exc))
         else:
-            found = folder.publish(staged)
+            found = self.disk.publish(staged)
         return PlacedFile(step.object, self._stored[step.object.uri].blake3, found.mtime_ns)
 
     def _after_race(
@@ -262,11 +260,11 @@ class Transfer:
         if isinstance(error, SourceVanishedError):
             self._fetch_again(obj)
             return over
-        found = self.disk.look(obj.relpath)
+        found = self.disk.stat(obj.relpath)
         if found is None:
             raise error
         if not self.disk.is_ours(obj.relpath, found, None):
-            self.disk.look_again()
+            self.disk.refresh()
             if not self.disk.is_ours(obj.relpath, found, None):
                 raise error
         return found

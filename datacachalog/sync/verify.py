@@ -6,10 +6,10 @@ that restores times. Used by `catalog`.
 
 import os
 
-from datacachalog.cache.state import PlacedFile
+from datacachalog.cache.placed_files import PlacedFile
 from datacachalog.checksums import blake3_of
 from datacachalog.sync.dataset import DatasetSync
-from datacachalog.sync.disk import Disk
+from datacachalog.sync.placement import Disk
 from datacachalog.sync.results import BadFile, Verification
 
 
@@ -39,7 +39,7 @@ def verify(sync: DatasetSync) -> Verification:
 
 def _why_bad(disk: Disk, file: PlacedFile) -> str | None:
     relpath, size = file.object.relpath, file.object.size
-    found = disk.look(relpath)
+    found = disk.stat(relpath)
     if found is None:
         return "missing"
     if found.size < 0:
@@ -49,7 +49,7 @@ def _why_bad(disk: Disk, file: PlacedFile) -> str | None:
     if file.blake3 is None:
         return None  # invalidated: there is nothing to compare with until the next sync
     try:
-        blake3 = blake3_of(disk.folder.path(relpath))
+        blake3 = blake3_of(disk.path(relpath))
     except OSError as exc:
         return f"cannot be read: {os.strerror(exc.errno or 0)}"
     return None if blake3 == file.blake3 else "other bytes than were put there"

@@ -16,7 +16,7 @@ def never(seconds: float) -> None:
     raise AssertionError("nobody should wait here")
 
 
-def test_a_held_lock_is_not_given_twice(tmp_path: Path) -> None:
+def test_a_taken_lock_is_not_given_twice(tmp_path: Path) -> None:
     """A second lock on the same file, even in the same thread, is refused without waiting."""
     first, second = FileLock(f"{tmp_path}/lock"), FileLock(f"{tmp_path}/lock")
     first.acquire(sleep=never)
@@ -79,7 +79,7 @@ def test_the_folder_of_a_lock_is_made(tmp_path: Path) -> None:
 
 
 def test_a_lock_file_is_never_removed(tmp_path: Path) -> None:
-    """Whoever waits for the old file would hold another one than the next comer."""
+    """Whoever waits for the old file would get another one than the next comer."""
     lock = FileLock(f"{tmp_path}/lock")
     lock.acquire(sleep=never)
     lock.release()
@@ -110,7 +110,7 @@ def test_where_locks_do_not_work_everyone_goes_on(
     lock.release()
 
 
-def test_a_lock_held_over_a_fork_is_released_by_the_parent(tmp_path: Path) -> None:
+def test_a_lock_taken_over_a_fork_is_released_by_the_parent(tmp_path: Path) -> None:
     """A child that lives on shares the descriptor, but must not keep the lock."""
     first, second = FileLock(f"{tmp_path}/lock"), FileLock(f"{tmp_path}/lock")
     first.acquire(sleep=never)

@@ -1,9 +1,10 @@
-"""Files on this machine: looking, temporary names, links and copies."""
+"""Files on this machine: stats, temporary names, links and copies."""
 
 import errno
 import os
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ def test_a_file_is_told_by_size_time_and_inode(tmp_path: Path) -> None:
     path.write_bytes(b"abc")
     os.utime(path, ns=(5, 7_000))
 
-    assert files.look(str(path)) == files.FileStat(3, 7_000, path.stat().st_ino)
+    assert files.stat(str(path)) == files.FileStat(3, 7_000, path.stat().st_ino)
 
 
 @pytest.mark.parametrize("name", ["missing", "file/below", "missing/below"])
@@ -27,7 +28,7 @@ def test_nothing_is_none(tmp_path: Path, name: str) -> None:
     """A name below a file is as absent as any other."""
     (tmp_path / "file").touch()
 
-    assert files.look(f"{tmp_path}/{name}") is None
+    assert files.stat(f"{tmp_path}/{name}") is None
 
 
 @pytest.mark.parametrize("kind", ["folder", "link", "dangling", "pipe"])
@@ -41,7 +42,7 @@ def test_what_is_no_regular_file_has_no_size(tmp_path: Path, kind: str) -> None:
         os.mkfifo(path)
     else:
         path.symlink_to("target" if kind == "link" else "nowhere")
-    found = files.look(str(path))
+    found = files.stat(str(path))
 
     assert found is not None
     assert found.size == -1
@@ -89,57 +90,32 @@ def test_a_state_s_temporary_name_counts_too() -> None:
     assert files.is_abandoned(".elsewhere-1-0-01234567.tmp", 2 * DAY)
 
 
-def test_a_copy_has_the_bytes(tmp_path: Path) -> None:
-    """All of them, also beyond one chunk."""
-    data = os.urandom(3_000_001)
-    (tmp_path / "a").write_bytes(data)
-    files.copy(f"{tmp_path}/a", f"{tmp_path}/b")
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    """What fails half-way leaves the old bytes, and no temporary file."""
+    path = tmp_path / "x"
+    files.replace(str(path), [b"old", b"!"], mtime_ns=7_000)
 
-    assert (tmp_path / "b").read_bytes() == data
-
-
-def test_a_copy_works_without_copy_file_range(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Between some file systems the kernel refuses after the first block."""
-    data = os.urandom(3_000_001)
-    (tmp_path / "a").write_bytes(data)
-    calls = []
-
-    def refusing(src: int, dst: int, count: int) -> int:
-        calls.append(count)
-        if len(calls) > 1:
-            raise OSError(errno.EXDEV, "")
-        return os.write(dst, os.read(src, 1000))
-
-    monkeypatch.setattr(os, "copy_file_range", refusing, raising=False)
-    files.copy(f"{tmp_path}/a", f"{tmp_path}/b")
-
-    assert (tmp_path / "b").read_bytes() == data
-
-
-def test_a_failed_copy_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk must not leave half a file."""
-    (tmp_path / "a").write_bytes(b"abc")
-
-    def full(src: int, dst: int, count: int) -> int:
+    def failing() -> Iterator[bytes]:
+        yield b"new"
         raise OSError(errno.ENOSPC, "")
 
-    monkeypatch.setattr(os, "copy_file_range", full, raising=False)
     with pytest.raises(OSError, match="28"):
-        files.copy(f"{tmp_path}/a", f"{tmp_path}/b")
+        files.replace(str(path), failing())
 
-    assert os.listdir(tmp_path) == ["a"]
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == (b"old!", 7_000)
+    assert os.listdir(tmp_path) == ["x"]
 
 
-def test_a_copy_never_overwrites(tmp_path: Path) -> None:
-    """The target must be new."""
-    (tmp_path / "a").write_bytes(b"abc")
-    (tmp_path / "b").write_bytes(b"mine")
-    with pytest.raises(FileExistsError):
-        files.copy(f"{tmp_path}/a", f"{tmp_path}/b")
+def test_a_sweep_removes_what_dead_runs_left_and_counts_it(tmp_path: Path) -> None:
+    """And nothing else; a folder that is not there is no error."""
+    alive = files.temp_name()
+    dead = alive.replace(f"-{os.getpid()}-", "-999999999-")
+    for name in (alive, dead, f".{dead}", "x.tmp"):
+        (tmp_path / name).write_bytes(b"123")
 
-    assert (tmp_path / "b").read_bytes() == b"mine"
+    assert files.sweep(str(tmp_path)) == 6
+    assert sorted(os.listdir(tmp_path)) == sorted([alive, "x.tmp"])
+    assert files.sweep(f"{tmp_path}/missing") == 0
 
 
 def test_reflink_or_copy_gives_a_file_of_its_own(tmp_path: Path) -> None:

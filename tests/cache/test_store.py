@@ -21,7 +21,7 @@ def put(store: Store, data: bytes, fingerprint: str = FINGERPRINT, mtime: int = 
     temp = store.temp()
     fd = store.create(temp)
     os.write(fd, data)
-    store.seal(fd, mtime)
+    store.finalize(fd, mtime)
     os.close(fd)
     store.adopt(temp, fingerprint)
     return Path(store.path(fingerprint))
@@ -74,7 +74,7 @@ def test_a_stored_object_is_found(store: Store) -> None:
     path = put(store, b"abc")
     found = store.find(FINGERPRINT, size=3, mtime_ns=MTIME)
 
-    assert found == files.look(str(path))
+    assert found == files.stat(str(path))
 
 
 def write_to(path: Path) -> None:

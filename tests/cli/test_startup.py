@@ -27,7 +27,7 @@ tell(0)
 
 HEAVY = {"aiohttp", "boto3", "botocore", "fsspec", "pandas", "polars", "pyarrow", "s3fs"}
 PARSING = {"attrs", "cyclopts", "pydantic", "rich", "yaml"}
-LINE = {"datacachalog.catalog", "datacachalog.sync.dataset", "datacachalog.lock.lockfile"}
+LINE = {"datacachalog.catalog", "datacachalog.sync.dataset", "datacachalog.lock.file"}
 """Where a command begins that does more than read the catalog."""
 
 

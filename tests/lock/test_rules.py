@@ -1,4 +1,4 @@
-"""A lock from end to end: what gets into it, when it counts, and what it holds to its bytes."""
+"""A lock from end to end: what gets into it, when it counts, and what it pins to its bytes."""
 
 import shutil
 from datetime import UTC, datetime
@@ -9,7 +9,6 @@ import pytest
 
 from datacachalog.catalog import Catalog
 from datacachalog.errors import (
-    AccessDeniedError,
     ChecksumMismatchError,
     DatacachalogError,
     InvalidPinError,
@@ -21,11 +20,8 @@ from datacachalog.errors import (
     SourceUnreachableError,
 )
 from datacachalog.events import Warned
-from datacachalog.lock import file as locktext
-from datacachalog.lock import rules as locking
-from datacachalog.lock.compare import Change
-from datacachalog.lock.file import CatalogLock, LockedDataset, PinKind
-from datacachalog.lock.lockfile import read
+from datacachalog.lock import rules
+from datacachalog.lock.file import CatalogLock, LockedDataset, PinKind, read, render
 from datacachalog.lock.rules import LockNews
 from datacachalog.model import EPOCH, AsOf, Latest, Pin, RemoteObject
 from datacachalog.spec.models import Dataset
@@ -65,25 +61,25 @@ def locked(project: Project, *datasets: Dataset, **options: Any) -> Catalog:
 
 
 @pytest.mark.parametrize(
-    ("versions", "held"),
+    ("versions", "kind"),
     [
         pytest.param(["v1", "v2"], PinKind.VERSION, id="all have versions"),
         pytest.param(["v1", None], PinKind.ETAG, id="one has none"),
         pytest.param(["v1", "null"], PinKind.ETAG, id="null is mutable"),
-        pytest.param([], PinKind.VERSION, id="nothing to hold"),
+        pytest.param([], PinKind.VERSION, id="nothing to pin"),
     ],
 )
-def test_an_entry_says_what_holds_the_files(versions: list[str | None], held: PinKind) -> None:
+def test_an_entry_says_what_pins_the_files(versions: list[str | None], kind: PinKind) -> None:
     """Only if every file has a version id does the lock promise that old bytes come back."""
     objects = [an_object(f"{n}.csv", version=v) for n, v in enumerate(versions)]
 
-    assert locking.held_by(objects, "aws") is held
+    assert rules.pin_kind_of(objects, "aws") is kind
 
 
 def test_a_digest_ignores_what_does_not_decide_the_files() -> None:
     """A description may change without a new lock; a pattern, a pin or an order may not."""
     sources = ["s3://lake/a/**", "s3://lake/b/*"]
-    digest = locking.digest_of(Dataset(name="x", source=sources), Latest(), ROOT)
+    digest = rules.digest_of(Dataset(name="x", source=sources), Latest(), ROOT)
     described = Dataset(
         name="x", source=sources, description="new", owner="me", path="in/x", tags=["t"]
     )
@@ -96,8 +92,8 @@ def test_a_digest_ignores_what_does_not_decide_the_files() -> None:
         (Dataset(name="x", source=sources), AsOf(AT)),
     ]
 
-    assert locking.digest_of(described, Latest(), ROOT) == digest
-    assert digest not in {locking.digest_of(dataset, pin, ROOT) for dataset, pin in others}
+    assert rules.digest_of(described, Latest(), ROOT) == digest
+    assert digest not in {rules.digest_of(dataset, pin, ROOT) for dataset, pin in others}
 
 
 @pytest.mark.parametrize("source", ["raw/*.csv", "../shared/x.csv", "s3://lake/x", "/mnt/x.csv"])
@@ -105,9 +101,7 @@ def test_a_digest_is_the_same_in_every_checkout(source: str) -> None:
     """Wherever the project lies, an entry fits its dataset; brackets in its path are no pattern."""
     roots = [Path("/home/ann/work/project"), Path("/srv/[ci]/project")]
     digests = {
-        locking.digest_of(
-            Dataset(name="x", source=source).with_resolved_paths(root), Latest(), root
-        )
+        rules.digest_of(Dataset(name="x", source=source).with_resolved_paths(root), Latest(), root)
         for root in roots
     }
 
@@ -119,20 +113,11 @@ def test_local_files_lose_what_holds_only_here(tmp_path: Path) -> None:
     obj = RemoteObject(f"file://{tmp_path}/raw/iris.csv", "iris.csv", 9, AT, "1-2-3")
     dataset = Dataset(name="iris", source="raw/iris.csv").with_resolved_paths(tmp_path)
 
-    entry = locking.locked_dataset(dataset, Latest(), [obj], "file", tmp_path)
+    entry = rules.locked_dataset(dataset, Latest(), [obj], "file", tmp_path)
 
-    assert entry.held is PinKind.HASH
+    assert entry.pin_kind is PinKind.HASH
     assert entry.objects == (RemoteObject("./raw/iris.csv", "iris.csv", 9, EPOCH),)
-    assert str(tmp_path) not in locktext.render(CatalogLock({"iris": entry}))
-
-
-def test_files_with_the_same_hash_do_not_differ() -> None:
-    """The same bytes may have been written twice; without hashes, the version decides."""
-    old, new = an_object(version="v1"), an_object(version="v2")
-    hashes = {"a.csv": "ab" * 32}
-
-    assert locking.difference(an_entry(old), an_entry(new)).count(Change.CHANGED) == 1
-    assert locking.difference(an_entry(old, **hashes), an_entry(new, **hashes)).changes == ()
+    assert str(tmp_path) not in render(CatalogLock({"iris": entry}))
 
 
 def test_news_are_sorted_by_what_they_are() -> None:
@@ -160,7 +145,7 @@ def test_a_lock_holds_versions_of_globs_and_of_single_objects(project: Project) 
     assert report.added == ("orders", "one")
     assert [obj.version_id for obj in datasets["orders"].objects] == ["v000001", "v000002"]
     assert datasets["one"].objects[0].version_id == "v000003"
-    assert {entry.held for entry in datasets.values()} == {PinKind.VERSION}
+    assert {entry.pin_kind for entry in datasets.values()} == {PinKind.VERSION}
     assert project.storage.count("read") == 0
 
 
@@ -170,7 +155,7 @@ def test_a_lock_without_history_holds_etags(tmp_path: Path) -> None:
     project.put_all({"orders/a": b"1"})
     project.catalog().lock()
 
-    assert lock_of(project).datasets["orders"].held is PinKind.ETAG
+    assert lock_of(project).datasets["orders"].pin_kind is PinKind.ETAG
 
 
 def test_locking_again_keeps_what_is_locked(project: Project) -> None:
@@ -625,7 +610,7 @@ def test_a_version_that_expired_is_lost(project: Project) -> None:
 
 
 @pytest.mark.parametrize("is_deleted", [False, True], ids=["overwritten", "deleted"])
-def test_what_only_an_etag_held_is_lost_with_it(tmp_path: Path, is_deleted: bool) -> None:
+def test_what_only_an_etag_pinned_is_lost_with_it(tmp_path: Path, is_deleted: bool) -> None:
     """Without a history, the old bytes are in caches only: one that has them still serves them."""
     project = Project(tmp_path, MemoryStorage(keeps_history=False))
     project.put("one.csv", b"1")
@@ -682,8 +667,8 @@ def local(root: Path, **options: Any) -> Catalog:
     return Catalog([dataset], root=root, cache_dir=root.parent / "cache", **options)
 
 
-def test_local_files_are_held_by_their_hash(raw: Path) -> None:
-    """At once: nothing else holds them. A copy of the project elsewhere is the same."""
+def test_local_files_are_pinned_by_their_hash(raw: Path) -> None:
+    """At once: nothing else pins them. A copy of the project elsewhere is the same."""
     local(raw).lock()
     copy = raw.parent / "elsewhere" / "copy"
     shutil.copytree(raw, copy)
@@ -777,159 +762,6 @@ def test_a_push_makes_no_lock(project: Project) -> None:
 
     assert not catalog.push("one", new).is_locked
     assert list(lock_of(project).datasets) == ["orders"]
-
-
-# --- comparing ----------------------------------------------------------------------------------
-
-
-def changes(found: list[Any]) -> dict[str, dict[str, str]]:
-    """Return what differs: kinds of change by path, by dataset."""
-    return {c.name: {change.relpath: change.change.value for change in c.changes} for c in found}
-
-
-def test_outdated_says_what_an_upgrade_would_move(project: Project) -> None:
-    """By each dataset's own pin; what would stay is left out."""
-    project.put_all({"orders/a": b"1", "orders/b": b"1", "one.csv": b"1"})
-    datasets = orders(), one(), orders(name="pinned", as_of="2024-01-01T00:00:03Z")
-    catalog = locked(project, *datasets)
-    nothing = catalog.outdated()
-    project.put_all({"orders/a": b"22", "orders/c": b"333"})
-    project.delete("orders/b")
-    found = catalog.outdated()
-
-    assert nothing == []
-    assert changes(found) == {"orders": {"a": "changed", "b": "removed", "c": "added"}}
-    assert (found[0].growth, found[0].download_bytes) == (3, 5)
-    assert changes(list(catalog.lock(upgrade=True).moved)) == changes(found)
-
-
-def test_a_source_that_is_away_does_not_hide_the_others(project: Project) -> None:
-    """Its error is its own."""
-    project.put_all({"orders/a": b"1", "one.csv": b"1"})
-    catalog = locked(project, orders(), one())
-    project.put("orders/a", b"2")
-    project.storage.fail("scan", AccessDeniedError("not permitted"), times=2)
-    outdated, diff = catalog.outdated(), catalog.diff()
-
-    for found in (outdated, diff):
-        assert {c.name: str(c.error) if c.error else c.count(Change.CHANGED) for c in found} == {
-            "orders": 1,
-            "one": "not permitted",
-        }
-
-
-SIDES = {
-    "lock": {"a": b"1", "b": b"1"},
-    "placed": {"a": b"1", "b": b"1", "c": b"333"},
-    "latest": {"c": b"4444"},
-    "2024-01-02": {"a": b"1", "b": b"1"},
-}
-
-
-@pytest.mark.parametrize("before", SIDES)
-@pytest.mark.parametrize("after", SIDES)
-def test_any_two_sides_are_compared(project: Project, before: str, after: str) -> None:
-    """The lock, what is placed, what is latest, and instants."""
-    at = datetime(2024, 1, 1, tzinfo=UTC)
-    project.put("orders/a", b"1", at=at)
-    project.put("orders/b", b"1", at=at)
-    project.catalog().lock()
-    project.put("orders/c", b"333", at=datetime(2024, 2, 1, tzinfo=UTC))
-    project.catalog(lock_mode="ignore").sync()
-    project.put("orders/c", b"4444")
-    project.delete("orders/a")
-    project.delete("orders/b")
-    found = project.catalog().diff(before, after)
-
-    old, new = SIDES[before], SIDES[after]
-    expected = {
-        **dict.fromkeys(new.keys() - old.keys(), "added"),
-        **dict.fromkeys(old.keys() - new.keys(), "removed"),
-        **{path: "changed" for path in old.keys() & new.keys() if old[path] != new[path]},
-    }
-    assert changes(found) == ({"orders": expected} if expected else {})
-
-
-def test_two_locks_are_compared_without_asking(project: Project) -> None:
-    """As files or as values, with what one of them lacks, and with what left the catalog."""
-    project.put_all({"orders/a": b"1", "one.csv": b"1"})
-    project.catalog(orders()).lock()
-    old = (project.root / "catalog.lock").rename(project.base / "old.lock")
-    project.put("orders/a", b"2")
-    project.catalog(orders(), one()).lock()
-    project.storage.calls.clear()
-    catalog = project.catalog(one())
-
-    by_path = catalog.diff(str(old), "lock")
-    by_value = catalog.diff(read(old), lock_of(project))
-    assert changes(by_path) == {"one": {"one.csv": "added"}, "orders": {"a": "changed"}}
-    assert by_value == by_path
-    assert changes(catalog.diff(str(old), "lock", "one")) == {"one": {"one.csv": "added"}}
-    assert project.storage.calls == []
-
-
-def test_sides_are_left_out(project: Project) -> None:
-    """Then it is from the lock, or from what is placed, to what is latest."""
-    project.put("orders/a", b"1")
-    project.catalog().sync()
-    project.put("orders/a", b"22")
-    from_placed = project.catalog().diff()
-    project.catalog().lock()
-    from_lock = project.catalog().diff()
-
-    assert (changes(from_placed), from_lock) == ({"orders": {"a": "changed"}}, [])
-
-
-def test_a_dataset_that_was_not_there_yet_is_empty(project: Project) -> None:
-    """On one side it was added; on both, there is no difference. A wrong key is an error."""
-    project.put("orders/a", b"1", at=datetime(2024, 3, 1, tzinfo=UTC))
-    catalog = project.catalog()
-
-    assert changes(catalog.diff("2024-01-01", "2024-04-01")) == {"orders": {"a": "added"}}
-    assert catalog.diff("2024-01-01", "2024-02-01") == []
-    (found,) = project.catalog(one()).diff("2024-01-01", "2024-02-01")
-    assert isinstance(found.error, ObjectNotFoundError)
-
-
-def test_dates_and_datetimes_are_sides(project: Project) -> None:
-    """As text is."""
-    project.put("orders/a", b"1", at=datetime(2024, 1, 1, tzinfo=UTC))
-    project.put("orders/a", b"22", at=datetime(2024, 2, 1, tzinfo=UTC))
-    first, second = datetime(2024, 1, 5, tzinfo=UTC), datetime(2024, 2, 5, tzinfo=UTC)
-    catalog = project.catalog()
-
-    assert catalog.diff(first, second) == catalog.diff(first.date(), "2024-02-05")
-    assert changes(catalog.diff(first, second)) == {"orders": {"a": "changed"}}
-
-
-@pytest.mark.parametrize(
-    ("side", "error", "message", "hint"),
-    [
-        ("lok", InvalidPinError, "'lok' is no side of a comparison", "did you mean 'lock'?"),
-        (
-            "yesterday",
-            InvalidPinError,
-            "'yesterday' is no side of a comparison",
-            "write `lock`, `latest`, `placed`, a time, or the path of a lock file",
-        ),
-        ("no.lock", LockError, "there is no lock 'no.lock'", "check the path"),
-        (
-            "2024-01-01T10:00",
-            InvalidPinError,
-            "'2024-01-01T10:00' has no time zone",
-            "write `2024-01-01T10:00Z` for UTC, or an offset such as `2024-01-01T10:00+02:00`",
-        ),
-    ],
-)
-def test_what_is_no_side_is_refused(
-    project: Project, side: str, error: type[DatacachalogError], message: str, hint: str
-) -> None:
-    """Before anything is asked, and once."""
-    with pytest.raises(error) as caught:
-        project.catalog(orders(), one()).diff(side, "latest")
-
-    assert (str(caught.value), caught.value.hint) == (message, hint)
-    assert project.storage.calls == []
 
 
 # --- no two pins share bytes --------------------------------------------------------------------

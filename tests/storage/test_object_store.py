@@ -83,7 +83,7 @@ def read(
 @pytest.mark.parametrize("is_worker", [False, True], ids=["main thread", "worker"])
 def test_bytes_come_by_one_bound_get(key: str, is_worker: bool) -> None:
     """With If-Match, and whatever thread asks."""
-    obj = replace(obj_of(key), version_id="v1")
+    obj = obj_of(key)._replace(version_id="v1")
     found = []
     with serving() as (server, complete, storage):
         if is_worker:
@@ -137,7 +137,7 @@ def test_another_object_is_noticed(
     """Whatever conditions the server ignored; it is not asked again."""
     with serving(bend) as (server, complete, storage):
         with pytest.raises(ObjectChangedError, match=f"{ROOT}/{key} changed since"):
-            read(storage, replace(obj_of(key), **changes))
+            read(storage, obj_of(key)._replace(**changes))
         assert len(server.requests) == 1
         assert complete.calls == []
 
@@ -150,7 +150,7 @@ def test_another_object_is_noticed(
 def test_an_object_with_less_identity_is_read(changes: dict[str, Any]) -> None:
     """A server need not tell versions."""
     with serving() as (_, complete, storage):
-        assert read(storage, replace(obj_of("small"), **changes)) == b"hello"
+        assert read(storage, obj_of("small")._replace(**changes)) == b"hello"
         assert complete.calls == []
 
 
@@ -216,7 +216,7 @@ def test_keys_that_obstore_cannot_express(key: str) -> None:
 def test_etags_that_no_header_takes(etag: str) -> None:
     """They are left to the complete way; no bytes of them are sent."""
     with serving() as (server, _complete, storage):
-        assert read(storage, replace(obj_of("small"), etag=etag)) == b"hello"
+        assert read(storage, obj_of("small")._replace(etag=etag)) == b"hello"
         assert server.requests == []
 
 

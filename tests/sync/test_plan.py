@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,15 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datacachalog.cache.files import FileStat
-from datacachalog.cache.state import PlacedFile, PlacedFiles
+from datacachalog.cache.placed_files import PlacedFile, PlacedFiles
 from datacachalog.model import Latest, RemoteObject, Resolution
-from datacachalog.sync.plan import Conflict, Download, Drop, Hit, Keep, Link, Plan, plan
+from datacachalog.sync.placement import Disk
+from datacachalog.sync.plan import Conflict, Download, Drop, Keep, Link, Plan, plan
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 
 
-class Disk:
+class FakeDisk(Disk):
     """A disk that answers what the test says."""
 
     def __init__(
@@ -35,14 +35,14 @@ class Disk:
         self.blockers = blockers or {}
         self.questions: list[str] = []
 
-    def look(self, relpath: str) -> FileStat | None:
-        self.questions.append("look")
+    def stat(self, relpath: str) -> FileStat | None:
+        self.questions.append("stat")
         return self.there.get(relpath)
 
     def touched(
         self, relpaths: Sequence[str], sizes: Sequence[int], mtimes_ns: Sequence[int]
     ) -> set[int]:
-        now = map(self.look, relpaths)
+        now = map(self.stat, relpaths)
         wanted = zip(now, sizes, mtimes_ns, strict=True)
         return {
             i
@@ -70,7 +70,7 @@ class Disk:
 def obj(relpath: str = "a", **options: object) -> RemoteObject:
     """Return an object as listings have them."""
     base = RemoteObject(f"s3://lake/x/{relpath}", relpath, 3, NOW, "e1")
-    return replace(base, **options)  # type: ignore[arg-type] # fields by name
+    return base._replace(**options)  # type: ignore[arg-type] # fields by name
 
 
 def stat(of: RemoteObject, **options: int) -> FileStat:
@@ -83,7 +83,7 @@ def row(of: RemoteObject, blake3: str | None = "b3") -> PlacedFile:
     return PlacedFile(of, blake3, of.mtime_ns)
 
 
-def planned(wanted: list[RemoteObject], placed: list[PlacedFile], disk: Disk) -> Plan:
+def planned(wanted: list[RemoteObject], placed: list[PlacedFile], disk: FakeDisk) -> Plan:
     """Plan for these objects, rows and disk."""
     return plan(Resolution(tuple(wanted), Latest(), "aws", NOW), PlacedFiles.of(placed), disk)
 
@@ -102,11 +102,11 @@ def steps(todo: Plan) -> list[object]:
     ],
 )
 def test_a_file_in_place_is_a_hit(now: RemoteObject) -> None:
-    """Untouched here and unchanged there: one look, and no other question."""
-    disk = Disk({"a": stat(obj())})
+    """Untouched here and unchanged there: one stat, and no other question."""
+    disk = FakeDisk({"a": stat(obj())})
 
-    assert steps(planned([now], [row(obj())], disk)) == [Hit(now, 0)]
-    assert disk.questions == ["look"]
+    assert steps(planned([now], [row(obj())], disk)) == [now]
+    assert disk.questions == ["stat"]
 
 
 @pytest.mark.parametrize(
@@ -127,14 +127,14 @@ def test_a_changed_object_replaces_our_file(
 ) -> None:
     """The step says why, and which file it may replace."""
     found = stat(was)
-    todo = planned([now], [row(was)], Disk({"a": found}))
+    todo = planned([now], [row(was)], FakeDisk({"a": found}))
 
     assert steps(todo) == [Download(now, reason, found)]
 
 
 def test_an_invalidated_file_is_fetched_again() -> None:
     """Its row has lost its hash; the file still counts as ours."""
-    todo = planned([obj()], [row(obj(), None)], Disk({"a": stat(obj())}))
+    todo = planned([obj()], [row(obj(), None)], FakeDisk({"a": stat(obj())}))
 
     assert steps(todo) == [Download(obj(), "invalidated", stat(obj()))]
 
@@ -147,28 +147,28 @@ def test_a_missing_file_comes_from_the_store_or_the_network(
     placed: list[PlacedFile], reason: str, stored: bool
 ) -> None:
     """Whichever has it."""
-    todo = planned([obj()], placed, Disk(stored={"a"} if stored else set()))
+    todo = planned([obj()], placed, FakeDisk(stored={"a"} if stored else set()))
 
     assert steps(todo) == [Link(obj(), reason) if stored else Download(obj(), reason)]
 
 
 def test_a_file_gone_at_the_source_is_dropped() -> None:
     """If it is ours and untouched."""
-    todo = planned([], [row(obj())], Disk({"a": stat(obj())}))
+    todo = planned([], [row(obj())], FakeDisk({"a": stat(obj())}))
 
     assert steps(todo) == [Drop("a", "gone at the source", stat(obj()))]
 
 
 def test_a_file_gone_at_the_source_but_edited_here_is_kept() -> None:
     """It is the user's own from now on."""
-    todo = planned([], [row(obj())], Disk({"a": stat(obj(), mtime_ns=5)}))
+    todo = planned([], [row(obj())], FakeDisk({"a": stat(obj(), mtime_ns=5)}))
 
     assert steps(todo) == [Keep("a", "gone at the source, but edited here")]
 
 
 def test_a_file_gone_on_both_sides_needs_no_step() -> None:
     """Only the record is behind."""
-    assert planned([], [row(obj())], Disk()).is_noop
+    assert planned([], [row(obj())], FakeDisk()).is_noop
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_file_gone_on_both_sides_needs_no_step() -> None:
 )  # fmt: skip
 def test_an_edited_file_is_in_conflict_even_if_the_source_is_unchanged(found: FileStat) -> None:
     """The folder would not be exact, and the edit would be lost."""
-    todo = planned([obj()], [row(obj())], Disk({"a": found}, stored={"a"}))
+    todo = planned([obj()], [row(obj())], FakeDisk({"a": found}, stored={"a"}))
 
     assert steps(todo) == [Conflict("a", "edited since it was put there")]
 
@@ -186,14 +186,14 @@ def test_an_edited_file_is_in_conflict_even_if_the_source_is_unchanged(found: Fi
 def test_what_another_run_put_there_is_replaced(placed: list[PlacedFile]) -> None:
     """Our own link or copy is no conflict."""
     found = FileStat(9, 9, 9)
-    todo = planned([obj()], placed, Disk({"a": found}, ours={"a"}))
+    todo = planned([obj()], placed, FakeDisk({"a": found}, ours={"a"}))
 
     assert steps(todo) == [Download(obj(), "put there by another run", found)]
 
 
 def test_a_file_nobody_explains_is_in_conflict() -> None:
     """It is the user's."""
-    todo = planned([obj()], [], Disk({"a": FileStat(9, 9, 9)}))
+    todo = planned([obj()], [], FakeDisk({"a": FileStat(9, 9, 9)}))
 
     assert steps(todo) == [Conflict("a", "not put there by `dcl`")]
 
@@ -203,14 +203,14 @@ def test_a_file_nobody_explains_is_in_conflict() -> None:
 )
 def test_a_file_of_the_right_size_may_be_it(found: FileStat) -> None:
     """Without a state, bytes are compared before anything changes."""
-    todo = planned([obj()], [], Disk({"a": found}, stored={"a"}))
+    todo = planned([obj()], [], FakeDisk({"a": found}, stored={"a"}))
 
     assert steps(todo) == [Link(obj(), "in place, but not on record")]
 
 
 def test_a_file_in_the_way_of_a_folder_is_in_conflict_once() -> None:
     """However many files need the folder."""
-    disk = Disk(blockers={"a/b": "a", "a/c": "a"})
+    disk = FakeDisk(blockers={"a/b": "a", "a/c": "a"})
     todo = planned([obj("a/b"), obj("a/c")], [], disk)
 
     assert steps(todo) == [Conflict("a", "in the way, where a folder is needed")]
@@ -218,7 +218,7 @@ def test_a_file_in_the_way_of_a_folder_is_in_conflict_once() -> None:
 
 def test_our_file_becomes_a_folder() -> None:
     """`a` is dropped and `a/b` comes, in one plan."""
-    disk = Disk({"a": stat(obj("a"))}, blockers={"a/b": "a"})
+    disk = FakeDisk({"a": stat(obj("a"))}, blockers={"a/b": "a"})
     todo = planned([obj("a/b")], [row(obj("a"))], disk)
 
     assert steps(todo) == [
@@ -229,7 +229,7 @@ def test_our_file_becomes_a_folder() -> None:
 
 def test_our_edited_file_cannot_become_a_folder() -> None:
     """It is kept, and so stands in the way."""
-    disk = Disk({"a": stat(obj("a"), mtime_ns=5)}, blockers={"a/b": "a"})
+    disk = FakeDisk({"a": stat(obj("a"), mtime_ns=5)}, blockers={"a/b": "a"})
     todo = planned([obj("a/b")], [row(obj("a"))], disk)
 
     assert todo.conflicts == (Conflict("a", "in the way, where a folder is needed"),)
@@ -239,7 +239,9 @@ def test_our_edited_file_cannot_become_a_folder() -> None:
 def test_our_folder_becomes_a_file_if_nothing_else_is_in_it(emptying: bool) -> None:
     """`a/b` is dropped and `a` comes; a user's file in `a` forbids it."""
     folder = FileStat(-1, 5, 5)
-    disk = Disk({"a": folder, "a/b": stat(obj("a/b"))}, emptying={"a"} if emptying else frozenset())
+    disk = FakeDisk(
+        {"a": folder, "a/b": stat(obj("a/b"))}, emptying={"a"} if emptying else frozenset()
+    )
     todo = planned([obj("a")], [row(obj("a/b"))], disk)
 
     assert todo.is_noop is False
@@ -249,7 +251,7 @@ def test_our_folder_becomes_a_file_if_nothing_else_is_in_it(emptying: bool) -> N
 
 def test_a_plan_counts_what_must_come() -> None:
     """Bytes over the network only."""
-    todo = planned([obj("a"), obj("b"), obj("c", size=4)], [], Disk(stored={"b"}))
+    todo = planned([obj("a"), obj("b"), obj("c", size=4)], [], FakeDisk(stored={"b"}))
 
     assert todo.download_bytes == 7
     assert [step.object.relpath for step in todo.downloads] == ["a", "c"]
@@ -291,8 +293,7 @@ def test_each_file_of_many_gets_the_step_that_it_would_get_alone(
     def plan_for(paths: str) -> list[object]:
         some = [wanted[path] for path in sorted(paths) if path in wanted]
         placed = [rows[path] for path in sorted(paths) if path in rows]
-        found = steps(planned(some, placed, Disk(stats)))
-        return [step.object if isinstance(step, Hit) else step for step in found]
+        return steps(planned(some, placed, FakeDisk(stats)))
 
     together, alone = plan_for(PATHS), [step for path in PATHS for step in plan_for(path)]
 

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from datacachalog.cache.state import PlacedFile, PlacedFiles, State
+from datacachalog.cache.placed_files import PlacedFile, PlacedFiles
+from datacachalog.cache.state import State
 from datacachalog.errors import (
     AccessDeniedError,
     DatacachalogError,
@@ -401,8 +402,8 @@ def test_a_recent_instant_warns(storage: MemoryStorage, pin: str, warning: str |
     pinned = ask(storage, orders(as_of=pin), now=years_off)
 
     assert asked.warnings == (() if warning is None else (warning,))
-    held = () if warning is None else (f"{warning}; `dcl lock` holds what is there now",)
-    assert pinned.warnings == held
+    advised = () if warning is None else (f"{warning}; `dcl lock` holds what is there now",)
+    assert pinned.warnings == advised
 
 
 def test_a_server_without_a_clock_is_believed_to_have_ours(storage: MemoryStorage) -> None:

@@ -4,7 +4,6 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -224,7 +223,7 @@ def test_what_another_run_is_fetching_is_waited_for_and_not_fetched_twice(
         if isinstance(event, events.TransferFinished):
             temp = catalog.store.temp()
             Path(temp).write_bytes(data)
-            catalog.store.seal(temp, listed.mtime_ns)
+            catalog.store.finalize(temp, listed.mtime_ns)
             catalog.store.adopt(temp, fingerprint)
             lock.release()
 
@@ -353,7 +352,7 @@ def test_a_full_project_disk_changes_nothing_at_all(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return really(*args)
 
-    name = "copy_file_range" if link == "copy" else "link"
+    name = "sendfile" if link == "copy" else "link"
     really: Callable[..., int] = getattr(os, name)
     monkeypatch.setattr(os, name, full)
     with pytest.raises(CacheError) as caught:
@@ -437,7 +436,7 @@ def _never(seconds: float) -> None:
 def test_a_size_that_no_disk_has_takes_no_memory(project: Project) -> None:
     """A listing may claim any size: it is an error before a range is thought of."""
     obj = project.put("orders/a", b"x" * 10)
-    claimed = replace(obj, size=10**18)
+    claimed = obj._replace(size=10**18)
     project.storage._history[obj.uri] = [claimed]
     with pytest.raises(CacheError, match="cannot take the file"):
         project.catalog().sync()

@@ -18,9 +18,8 @@ from datacachalog.cli.options import DEFAULTS, Here, Jobs, Json, Options
 from datacachalog.cli.progress import watch
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import visible
-from datacachalog.lock import lockfile
 from datacachalog.lock.compare import Change, Comparison, FileChange
-from datacachalog.lock.file import CatalogLock
+from datacachalog.lock.file import CatalogLock, decode
 from datacachalog.model import RemoteObject
 from datacachalog.spec.units import format_size
 from datacachalog.suggest import nearest
@@ -108,7 +107,7 @@ def diff(
 
 def _read(side: str | None) -> str | CatalogLock | None:
     if side == "-":
-        return lockfile.decode(sys.stdin.buffer.read(), where="standard input")
+        return decode(sys.stdin.buffer.read(), where="standard input")
     if side is not None and side.startswith("-"):
         # cyclopts lets `-` through only together with whatever else begins so.
         meant = nearest(side, _OPTIONS)

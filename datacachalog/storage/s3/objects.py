@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -50,7 +49,7 @@ def describe_version(client: Client, bucket: str, key: str, version_id: str) -> 
     if answer.status == 200:
         found = described(answer, uri)
         if found.version_id in (version_id, None):
-            return replace(found, version_id=version_id)
+            return found._replace(version_id=version_id)
         raise StorageError(f"asked for version {version_id} of {uri}, got {found.version_id}")
     if answer.status == 405:
         raise ObjectNotFoundError(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from datacachalog import globs, relpath
 from datacachalog.errors import VersioningNotSupportedError
-from datacachalog.model import DeleteMarker, RemoteObject, objects_of
+from datacachalog.model import DeleteMarker, RemoteObject
 from datacachalog.storage import stall
 from datacachalog.storage.base import Advance, Precondition, Uploaded
 from datacachalog.storage.s3 import listing, objects
@@ -225,13 +225,9 @@ def _matching(page: Columns, bucket: str, glob: globs.Glob) -> list[RemoteObject
             [i for i, (key, size) in rows if glob.matches(key) and (size or not key.endswith("/"))]
         )
     below = len(glob.fixed_prefix)
-    return objects_of(
-        uri=list(map(f"s3://{bucket}/".__add__, page.key)),
-        relpath=relpath.encode_all([key[below:] for key in page.key]),
-        size=page.size,
-        modified=page.modified,
-        etag=page.etag,
-    )
+    uris = map(f"s3://{bucket}/".__add__, page.key)
+    relpaths = relpath.encode_all([key[below:] for key in page.key])
+    return list(map(RemoteObject, uris, relpaths, page.size, page.modified, page.etag))
 
 
 def _is_folder_marker(entry: Entry) -> bool:

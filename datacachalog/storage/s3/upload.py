@@ -13,7 +13,6 @@ import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -368,7 +367,7 @@ def _verified(place: _Place, written: _Written, path: Path, size: int) -> Upload
         return _overtaken(place, written, size)
     if after.size != size:
         raise IntegrityError(f"{place.uri} has {after.size} bytes after an upload of {size}")
-    ours = replace(after, version_id=after.version_id or written.version_id)
+    ours = after._replace(version_id=after.version_id or written.version_id)
     return Uploaded(ours, _unproven(place, written, path, ours))
 
 

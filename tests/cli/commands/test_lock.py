@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from datacachalog.catalog import load_catalog
-from datacachalog.lock import lockfile
+from datacachalog.lock.file import read
 from tests.cli.conftest import Dcl, Timeline
 
 
@@ -410,8 +410,8 @@ def test_the_catalogs_name_is_the_locks(dcl: Dcl, timeline: Timeline) -> None:
 def test_what_the_command_line_wrote_python_reads(dcl: Dcl, timeline: Timeline) -> None:
     """The same lock, whoever made it."""
     dcl("lock")
-    before = lockfile.read(timeline.root / "catalog.lock")
+    before = read(timeline.root / "catalog.lock")
     (timeline.root / "catalog.lock").unlink()
     load_catalog().lock()
 
-    assert lockfile.read(timeline.root / "catalog.lock") == before
+    assert read(timeline.root / "catalog.lock") == before
