@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from datacachalog.sync.retry import Cancel
@@ -94,7 +95,7 @@ class WorkerPool:
 
     def start(self, action: Callable[[T], None], items: Iterable[T], group: TaskGroup) -> None:
         """Run `action` on every item, as tasks of `group`; return at once."""
-        tasks = [_bound(group, action, item) for item in items]
+        tasks = [partial(group.run, action, item) for item in items]
         group.add(len(tasks))
         with self._mutex:
             for _ in range(min(len(tasks), self._size - len(self._threads))):
@@ -125,10 +126,6 @@ class WorkerPool:
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
             task()
-
-
-def _bound(group: TaskGroup, action: Callable[[T], None], item: T) -> Callable[[], None]:
-    return lambda: group.run(action, item)
 
 
 def start_daemon(target: Callable[[], None]) -> threading.Thread:

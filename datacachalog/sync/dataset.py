@@ -35,7 +35,7 @@ from datacachalog.sync.history import list_versions
 from datacachalog.sync.placement import Disk, Folder
 from datacachalog.sync.plan import Plan, plan
 from datacachalog.sync.recovery import RecoveredState
-from datacachalog.sync.resolve import Policy, digest, resolve, resolve_remote
+from datacachalog.sync.resolve import Policy, digest, resolve
 from datacachalog.sync.results import DatasetStatus, Freshness, Outcome, judge
 from datacachalog.sync.retry import retrying
 from datacachalog.sync.run import RunContext
@@ -78,26 +78,15 @@ class DatasetSync:
         if locked is not None:
             return self._resolve_locked(locked, previous)
         # What is to get into the lock needs version ids, which no state may know.
-        return self._warned(
-            resolve(
-                self.dataset,
-                self.pin,
-                self.storage,
-                previous=previous,
-                policy=replace(self.policy, refresh=self.policy.refresh or self.lock.counts),
-                now=now(),
-                retry=self._retry,
-                server_now=self._server_now,
-                with_versions=self.lock.counts,
-            )
-        )
+        policy = replace(self.policy, refresh=self.policy.refresh or self.lock.counts)
+        return self._warned(self._resolve(previous, policy, with_versions=self.lock.counts))
 
     def resolve_for_lock(self) -> LockedDataset:
         """Ask the source afresh, with version ids, and return the lock's entry.
 
         Local files are hashed at once: nothing else identifies them.
         """
-        resolution = self._warned(self._ask(with_versions=True))
+        resolution = self._warned(self._resolve(None, Policy(), with_versions=True))
         entry = self.lock.entry_for(resolution.objects, resolution.endpoint)
         if entry.pin_kind is not PinKind.HASH:
             return entry
@@ -133,14 +122,18 @@ class DatasetSync:
             found += [v for v in self._retry(partial(read, source)) if v.uri not in known]
         return found
 
-    def _ask(self, *, with_versions: bool) -> Resolution:
-        return resolve_remote(
+    def _resolve(
+        self, previous: State | None, policy: Policy, *, with_versions: bool
+    ) -> Resolution:
+        return resolve(
             self.dataset,
             self.pin,
             self.storage,
+            previous=previous,
+            policy=policy,
             now=now(),
             retry=self._retry,
-            server_now=self._server_now,
+            server_now=lambda: self._retry(lambda: self.run.now(self.storage)),
             with_versions=with_versions,
         )
 
@@ -156,16 +149,13 @@ class DatasetSync:
 
         return retrying(action, cancel=self.run.cancel, failed=failed)
 
-    def _server_now(self) -> datetime:
-        return self._retry(lambda: self.run.now(self.storage))
-
     def _resolve_locked(self, locked: LockedDataset, previous: State | None) -> Resolution:
         objects = locked.objects
         if locked.pin_kind is PinKind.HASH:
             objects = find_local(
                 locked,
                 partial(self._find_here, previous),
-                lambda: self._ask(with_versions=False).objects,
+                lambda: self._resolve(None, Policy(), with_versions=False).objects,
             )
         return Resolution(
             objects=objects,
@@ -227,12 +217,12 @@ class DatasetSync:
         try:
             before = self.recover()
             checked = before.state.checked if before.state is not None else None
-            resolution = self.resolve(before.state)
-            todo = self.plan(resolution, before)
+            todo = self.plan(self.resolve(before.state), before)
         except DatacachalogError as exc:
             return DatasetStatus(
                 self.dataset.name, Freshness.ERROR, str(self.pin), checked=checked, error=exc
             )
+        resolution = todo.resolution
         return DatasetStatus(
             name=self.dataset.name,
             freshness=judge(todo, was_fetched=before.state is not None),
