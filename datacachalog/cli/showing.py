@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from datacachalog.cli import exits
 from datacachalog.cli.console import Terminal
-from datacachalog.cli.documents import dataset_document, invalid_document
 from datacachalog.cli.entries import shown_path as shown_path
+from datacachalog.cli.json import dataset_document, invalid_document
 from datacachalog.cli.opening import pick, read_catalog
 from datacachalog.cli.opening import shown_source as shown_source
 from datacachalog.cli.options import DEFAULTS, Here, Json, Options

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 from datacachalog.catalog import load_catalog
 from datacachalog.cli import exits
 from datacachalog.cli.console import Terminal
-from datacachalog.cli.documents import dataset_document
-from datacachalog.cli.json import status_document, verification_document
+from datacachalog.cli.json import dataset_document, status_document, verification_document
 from datacachalog.cli.opening import pick, read_catalog
 from datacachalog.cli.options import (
     DEFAULTS,

@@ -11,8 +11,8 @@ from cyclopts import Parameter
 from datacachalog.cli import exits
 from datacachalog.cli.app import UsageError
 from datacachalog.cli.console import Terminal
-from datacachalog.cli.documents import Document, error_document
 from datacachalog.cli.entries import complete_names
+from datacachalog.cli.json import Document, error_document
 from datacachalog.cli.options import DEFAULTS, Here, Jobs, Json, Options
 from datacachalog.cli.progress import watch
 from datacachalog.cli.reopening import open_catalog

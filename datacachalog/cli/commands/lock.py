@@ -12,7 +12,7 @@ from datacachalog.cli import exits
 from datacachalog.cli.app import UsageError
 from datacachalog.cli.commands.diff import comparison_document, show_failures, show_summaries
 from datacachalog.cli.console import Terminal
-from datacachalog.cli.documents import Document, error_document, instant
+from datacachalog.cli.json import Document, error_document, instant
 from datacachalog.cli.options import DEFAULTS, AsOf, Here, Jobs, Json, Name, Names, Options
 from datacachalog.cli.progress import watch
 from datacachalog.cli.reopening import open_catalog

@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from datacachalog.cli import exits
 from datacachalog.cli.app import UsageError
-from datacachalog.cli.documents import instant
+from datacachalog.cli.json import instant
 from datacachalog.cli.options import DEFAULTS, Force, Here, Json, Name, Options, SomeNames
 from datacachalog.cli.progress import watch
 from datacachalog.cli.reopening import open_catalog
