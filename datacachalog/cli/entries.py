@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from datacachalog import snapshot
 from datacachalog.cli import exits
-from datacachalog.cli.console import Terminal
-from datacachalog.cli.tables import Cell, Column, render
+from datacachalog.cli.console import Cell, Column, Terminal, render_table
 from datacachalog.errors import DatacachalogError, DatasetNotFoundError
 from datacachalog.settings import cache_dir
 from datacachalog.spec.discovery import find_catalog
@@ -25,12 +24,12 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _COLUMNS = (
-    Column("NAME", least=20),
-    Column("SOURCE", least=32, cut_middle=True),
+    Column("NAME"),
+    Column("SOURCE", least=32),
     Column("AS OF", rank=1),
     Column("OWNER", rank=3),
     Column("TAGS", rank=4),
-    Column("DESCRIPTION", least=24, rank=2),
+    Column("DESCRIPTION", least=24, rank=2, is_cut=True),
 )
 
 
@@ -67,7 +66,7 @@ def show_entries(reference: str | None, names: Iterable[str], terminal: Terminal
     entries = choose(read_entries(path), names, path)
     if entries:
         rows = [(Cell(entry.name, "bold"), *entry[1:]) for entry in entries]
-        terminal.data(render(terminal.out, _COLUMNS, rows))
+        terminal.data(render_table(terminal.out, _COLUMNS, rows))
     else:
         terminal.note(f"{shown_path(path)} has no datasets; `dcl add NAME URI` adds one")
     return exits.DONE

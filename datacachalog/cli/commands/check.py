@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from datacachalog.catalog import load_catalog
 from datacachalog.cli import exits
-from datacachalog.cli.console import Terminal
+from datacachalog.cli.console import Terminal, plural, visible
 from datacachalog.cli.json import dataset_document, status_document, verification_document
 from datacachalog.cli.opening import pick, read_catalog
 from datacachalog.cli.options import (
@@ -21,7 +21,6 @@ from datacachalog.cli.progress import watch
 from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.showing import shown_path, shown_source
 from datacachalog.cli.states import changes
-from datacachalog.cli.visible import plural, visible
 from datacachalog.doctor import Check, Verdict, examine
 from datacachalog.errors import NotFetchedError
 from datacachalog.model import Latest
