@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from datacachalog.errors import Problem
@@ -240,13 +241,11 @@ def render_table(
     columns, `awk` and `grep` read them too. Texts are made harmless here. Not rich's Table: that
     takes 0.8 ms a row, and there may be a hundred thousand.
     """
-    from rich.cells import cell_len
-
     cells = [[_harmless(cell) for cell in row] for row in rows]
     shown = [i for i in range(len(columns)) if any(row[i].text for row in cells)]
     if has_head:
         cells.insert(0, [Cell(column.title, "dim") for column in columns])
-    widths = {i: max((cell_len(row[i].text) for row in cells), default=0) for i in shown}
+    widths = {i: max((_cells_of(row[i].text) for row in cells), default=0) for i in shown}
     if stream.width is not None:
         _fit(widths, columns, stream.width - indent)
     return [_row(stream, row, columns, widths, " " * indent) for row in cells]
@@ -263,20 +262,16 @@ def _row(
     widths: dict[int, int],
     margin: str,
 ) -> str:
-    from rich.cells import cell_len
-
-    blocks = []
-    for i, width in widths.items():
-        block = []
-        for text in _wrap(row[i].text, width, is_cut=columns[i].is_cut):
-            blank = " " * (width - cell_len(text))
+    texts = (_wrap(row[i].text, width, columns[i].is_cut) for i, width in widths.items())
+    lines = []
+    for parts in zip_longest(*texts, fillvalue=""):
+        filled = []
+        for (i, width), text in zip(widths.items(), parts, strict=True):
+            blank = " " * (width - _cells_of(text))
             painted = stream.paint(text, row[i].style)
-            block.append(blank + painted if columns[i].align_right else painted + blank)
-        blocks.append(block)
-    height = max(map(len, blocks), default=1)
-    for block, width in zip(blocks, widths.values(), strict=True):
-        block += [" " * width] * (height - len(block))
-    return "\n".join(margin + _GAP.join(line).rstrip(" ") for line in zip(*blocks, strict=True))
+            filled.append(blank + painted if columns[i].align_right else painted + blank)
+        lines.append(margin + _GAP.join(filled).rstrip(" "))
+    return "\n".join(lines)
 
 
 def _fit(widths: dict[int, int], columns: Sequence[Column], width: int) -> None:
@@ -303,17 +298,26 @@ def _fit(widths: dict[int, int], columns: Sequence[Column], width: int) -> None:
         widths[i] += max(0, min(-excess(), natural[i] - widths[i]))
 
 
-def _wrap(text: str, width: int, *, is_cut: bool) -> list[str]:
-    """Return `text` as lines of at most `width` cells, broken at blanks where there are some."""
-    from rich.cells import cell_len, chop_cells, set_cell_size
+def _cells_of(text: str) -> int:
+    """Return how many cells of a terminal `text` takes; it must be `visible`."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
 
-    if cell_len(text) <= width:
+    return cell_len(text)
+
+
+def _wrap(text: str, width: int, is_cut: bool) -> list[str]:
+    """Return `text` as lines of at most `width` cells, broken at blanks where there are some."""
+    if _cells_of(text) <= width:
         return [text]
+    from rich.cells import chop_cells, set_cell_size
+
     if is_cut:
         return [set_cell_size(text, width - 1).rstrip(" ") + "…"]
     lines: list[str] = []
     for word in text.split(" "):
-        if lines and cell_len(f"{lines[-1]} {word}") <= width:
+        if lines and _cells_of(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
         else:
             lines += chop_cells(word, width)
