@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_WIDTH = 80
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _CODE = re.compile(r"`([^`]+)`")
+_WORD = re.compile(r"([^ /]*/?)( ?)")
 _OFF = frozenset({"", "0", "false", "no", "off"})
 _GAP = "  "
 
@@ -308,7 +309,7 @@ def _cells_of(text: str) -> int:
 
 
 def _wrap(text: str, width: int, is_cut: bool) -> list[str]:
-    """Return `text` as lines of at most `width` cells, broken at blanks where there are some."""
+    """Return `text` as lines of at most `width` cells, broken after blanks and slashes."""
     if _cells_of(text) <= width:
         return [text]
     from rich.cells import chop_cells, set_cell_size
@@ -316,9 +317,10 @@ def _wrap(text: str, width: int, is_cut: bool) -> list[str]:
     if is_cut:
         return [set_cell_size(text, width - 1).rstrip(" ") + "…"]
     lines: list[str] = []
-    for word in text.split(" "):
-        if lines and _cells_of(f"{lines[-1]} {word}") <= width:
-            lines[-1] += f" {word}"
+    for word, blank in _WORD.findall(text):
+        if lines and _cells_of((lines[-1] + word).rstrip(" ")) <= width:
+            lines[-1] += word + blank
         else:
-            lines += chop_cells(word, width)
-    return lines
+            lines += chop_cells(word, width) or [""]
+            lines[-1] += blank
+    return [line.rstrip(" ") for line in lines]

@@ -238,7 +238,7 @@ def test_leaves_out_what_matters_least() -> None:
 
     assert lines == [
         "NAME        SIZE  SOURCE",
-        "customers  12 MB  s3://lake/customers/cu\n                  rrent.parquet",
+        "customers  12 MB  s3://lake/customers/\n                  current.parquet",
         "数据         1 B  s3://lake/data.csv",
     ]
 
