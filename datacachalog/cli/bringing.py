@@ -8,14 +8,13 @@ from typing import NamedTuple
 from datacachalog.catalog import Catalog, load_catalog
 from datacachalog.cli import exits
 from datacachalog.cli.app import UsageError
-from datacachalog.cli.console import Terminal
+from datacachalog.cli.console import Terminal, plural
 from datacachalog.cli.entries import shown_path
 from datacachalog.cli.json import paths_document, report_document
 from datacachalog.cli.modes import lock_mode
 from datacachalog.cli.plans import show_plans
 from datacachalog.cli.progress import watch
 from datacachalog.cli.sentences import tell_lock, tell_run
-from datacachalog.cli.visible import plural
 from datacachalog.sync.results import SyncReport
 
 _FEW = 8

@@ -63,7 +63,7 @@ def _answer(argv: Sequence[str], terminal: Terminal) -> int:
         if terminal.verbose:
             import traceback
 
-            terminal.err.write(traceback.format_exc())
+            terminal.err.line(traceback.format_exc().rstrip())
         terminal.error(f"internal error: {type(exc).__name__}: {exc}", _REPORT_AT)
         return exits.FAILED
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datacachalog.cli import exits
-from datacachalog.cli.console import Terminal
+from datacachalog.cli.console import Cell, Column, Terminal, render_table
 from datacachalog.cli.opening import pick, read_catalog, shown_source
-from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.errors import DatacachalogError
 from datacachalog.spec.models import Dataset
 
@@ -16,12 +15,12 @@ if TYPE_CHECKING:
     from cyclopts.completion._engine import CompletionContext
 
 _COLUMNS = (
-    Column("NAME", least=20),
-    Column("SOURCE", least=32, cut_middle=True),
+    Column("NAME"),
+    Column("SOURCE", least=32),
     Column("AS OF", rank=1),
     Column("OWNER", rank=3),
     Column("TAGS", rank=4),
-    Column("DESCRIPTION", least=24, rank=2),
+    Column("DESCRIPTION", least=24, rank=2, is_cut=True),
 )
 
 
@@ -36,7 +35,7 @@ def show_entries(reference: str | None, names: Iterable[str], terminal: Terminal
     datasets = pick(catalog, names)
     if datasets:
         rows = [_row(dataset, catalog.root) for dataset in datasets]
-        terminal.data(render(terminal.out, _COLUMNS, rows))
+        terminal.data(render_table(terminal.out, _COLUMNS, rows))
     else:
         terminal.note(f"{shown_path(catalog.path)} has no datasets; `dcl add NAME URI` adds one")
     return exits.DONE

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-from datacachalog.cli.console import Terminal
-from datacachalog.cli.tables import Cell, Column, render
-from datacachalog.cli.visible import visible
+from datacachalog.cli.console import Cell, Column, Terminal, render_table, visible
 from datacachalog.spec.units import format_size
 from datacachalog.sync.plan import Plan
 from datacachalog.sync.results import Outcome, SyncReport
@@ -14,7 +12,7 @@ _FEW = 20
 
 _COLUMNS = (
     Column(""),
-    Column("", least=32, cut_middle=True),
+    Column("", least=32),
     Column("", align_right=True),
     Column("", least=24, rank=1),
 )
@@ -37,7 +35,7 @@ def _show_plan(outcome: Outcome, plan: Plan, terminal: Terminal) -> None:
     rows = list(_rows(plan))
     shown = rows if terminal.verbose else rows[:_FEW]
     if shown:
-        lines = render(terminal.out, _COLUMNS, shown, indent=2, has_head=False)
+        lines = render_table(terminal.out, _COLUMNS, shown, indent=2, has_head=False)
         terminal.data(lines)
     if hidden := len(rows) - len(shown):
         terminal.out.line(f"  … and {hidden:,} more; `-v` shows all")

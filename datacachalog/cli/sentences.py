@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from datacachalog.cli.visible import plural
+from datacachalog.cli.console import plural
 from datacachalog.events import DatasetFinished
 from datacachalog.lock.rules import LockNews
 from datacachalog.spec.units import format_duration, format_size

@@ -6,13 +6,12 @@ They import no storage and no transfer.
 from collections.abc import Iterable
 
 from datacachalog.cli import exits
-from datacachalog.cli.console import Terminal
-from datacachalog.cli.documents import dataset_document, invalid_document
+from datacachalog.cli.console import Terminal, plural
 from datacachalog.cli.entries import shown_path as shown_path
+from datacachalog.cli.json import dataset_document, invalid_document
 from datacachalog.cli.opening import pick, read_catalog
 from datacachalog.cli.opening import shown_source as shown_source
 from datacachalog.cli.options import DEFAULTS, Here, Json, Options
-from datacachalog.cli.visible import plural
 from datacachalog.errors import InvalidCatalogError
 from datacachalog.spec.schema import schema_text
 

@@ -4,14 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from datacachalog.cli.console import Terminal
-from datacachalog.cli.tables import Cell, Column, render
-from datacachalog.cli.visible import plural
+from datacachalog.cli.console import Cell, Column, Terminal, plural, render_table
 from datacachalog.spec.units import format_age, format_size
 from datacachalog.sync.results import DatasetStatus, Freshness
 
 _COLUMNS = (
-    Column("NAME", least=20),
+    Column("NAME"),
     Column("STATUS"),
     Column("FILES", rank=3, align_right=True),
     Column("SIZE", rank=3, align_right=True),
@@ -35,7 +33,7 @@ def show_states(states: Sequence[DatasetStatus], terminal: Terminal) -> None:
     now = datetime.now(UTC)
     rows = [_row(state, now) for state in states]
     if rows:
-        terminal.data(render(terminal.out, _COLUMNS, rows))
+        terminal.data(render_table(terminal.out, _COLUMNS, rows))
     for state in states:
         if state.error is not None:
             terminal.error(f"{state.name}: {state.error}", state.error.hint)

@@ -69,7 +69,6 @@ def test_overviews_load_no_command(project: Path, argv: list[str]) -> None:
         "datacachalog.cli.manual",
         "datacachalog.cli.plain",
         "datacachalog.cli.console",
-        "datacachalog.cli.visible",
         "datacachalog.cli.app",
         "datacachalog.errors",
         "datacachalog.suggest",

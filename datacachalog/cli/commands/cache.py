@@ -11,9 +11,9 @@ from datacachalog.cache.eviction import evict
 from datacachalog.cache.store import Store
 from datacachalog.cli import exits
 from datacachalog.cli.app import UsageError
+from datacachalog.cli.console import plural
 from datacachalog.cli.opening import read_catalog
 from datacachalog.cli.options import DEFAULTS, Globals, Here, Json, Options
-from datacachalog.cli.visible import plural
 from datacachalog.errors import CatalogNotFoundError
 from datacachalog.settings import cache_dir
 from datacachalog.spec.models import CacheSettings

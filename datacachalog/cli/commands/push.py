@@ -7,10 +7,10 @@ from cyclopts import Parameter
 from datacachalog.catalog import load_catalog
 from datacachalog.cli import exits
 from datacachalog.cli.app import UsageError
-from datacachalog.cli.documents import instant
+from datacachalog.cli.console import plural
+from datacachalog.cli.json import instant
 from datacachalog.cli.options import DEFAULTS, Force, Here, Json, Name, Options, SomeNames
 from datacachalog.cli.progress import watch
-from datacachalog.cli.visible import plural
 from datacachalog.spec.units import format_duration, format_size
 
 
