@@ -4,6 +4,9 @@ Everything that comes from outside (keys, names, paths, messages) passes through
 `visible` before it is shown to a person.
 """
 
+import os
+from pathlib import Path
+
 
 def visible(text: str) -> str:
     r"""Return `text` with every character that does not print written as its escape.
@@ -33,3 +36,9 @@ def plural(count: int, noun: str) -> str:
     ('1 file', '1,203 files')
     """
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def shown_path(path: Path) -> str:
+    """Return the path as a person would type it here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

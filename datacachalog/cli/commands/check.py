@@ -1,128 +1,26 @@
-"""Commands that look closely: show, verify, doctor."""
-
-from datetime import UTC, datetime
+"""Commands that check: verify hashes what is here, doctor looks at what a sync depends on."""
 
 from datacachalog.catalog import load_catalog
-from datacachalog.cli import exits
+from datacachalog.cli.app import Exit, GlobalOptions, Here
 from datacachalog.cli.console import Terminal
-from datacachalog.cli.documents import dataset_document
-from datacachalog.cli.json import status_document, verification_document
-from datacachalog.cli.opening import pick, read_catalog
-from datacachalog.cli.options import (
-    DEFAULTS,
-    Here,
-    Jobs,
-    Json,
-    Name,
-    Names,
-    Offline,
-    Options,
-)
+from datacachalog.cli.json import verification_document
+from datacachalog.cli.options import Jobs, Json, Names, Offline
 from datacachalog.cli.progress import watch
-from datacachalog.cli.reopening import open_catalog
-from datacachalog.cli.showing import shown_path, shown_source
-from datacachalog.cli.states import changes
 from datacachalog.cli.visible import plural, visible
 from datacachalog.doctor import Check, Verdict, examine
 from datacachalog.errors import NotFetchedError
-from datacachalog.model import Latest
-from datacachalog.spec.dataset import landing
-from datacachalog.spec.loader import LoadedCatalog
-from datacachalog.spec.models import Dataset
-from datacachalog.spec.units import format_age, format_duration, format_size
-from datacachalog.sync.results import DatasetStatus, Freshness, Verification
+from datacachalog.spec.units import format_size
+from datacachalog.sync.results import Verification
 
 _MANY = 20
 """Bad files shown per dataset, unless `--verbose`."""
-
-
-def show(
-    name: Name,
-    /,
-    *,
-    json: Json = False,
-    options: Options = DEFAULTS,
-    terminal: Here,
-) -> int:
-    """Show all about one dataset.
-
-    What the catalog says of it, with defaults merged, and what is on disk. Asks no network.
-    """
-    loaded = read_catalog(options.catalog)
-    dataset = pick(loaded, [name])[0]
-    state = load_catalog(loaded.path).status(name, offline=True)[0]
-    if json:
-        on_disk = status_document(state) if _is_here(state) else None
-        body = {**dataset_document(dataset, loaded), "on_disk": on_disk}
-        terminal.document("dataset", body)
-        return exits.DONE
-    facts = [(term, text) for term, text in _facts(dataset, loaded, state) if text]
-    width = max(len(term) for term, _ in facts)
-    for term, text in facts:
-        terminal.out.line(f"{terminal.out.paint(term.ljust(width), 'dim')}  {visible(text)}")
-    return exits.DONE
-
-
-def _facts(dataset: Dataset, catalog: LoadedCatalog, state: DatasetStatus) -> list[tuple[str, str]]:
-    """Return what is worth a line about a dataset; an empty text is none."""
-    checksum = dataset.checksum
-    return [
-        ("name", dataset.name),
-        ("description", dataset.description or ""),
-        ("owner", dataset.owner or ""),
-        ("tags", ", ".join(dataset.tags)),
-        *(("source", shown_source(source, catalog.root)) for source in dataset.sources),
-        ("exclude", ", ".join(dataset.exclude)),
-        ("as of", "" if isinstance(dataset.pin, Latest) else str(dataset.pin)),
-        ("storage", dataset.storage or ""),
-        ("lands in", shown_path(catalog.root / landing(dataset, catalog.data))),
-        ("format", dataset.format or ""),
-        ("reader", dataset.reader or ""),
-        ("read args", _pairs(dataset.read_args)),
-        ("checksum", checksum if isinstance(checksum, str) else _pairs(checksum or {})),
-        ("push", "allowed" if dataset.push else ""),
-        ("if empty", "accepted" if dataset.allow_empty else ""),
-        ("if unreachable", "an error" if dataset.on_stale == "error" else ""),
-        ("trusted for", format_duration(dataset.max_age) if dataset.max_age else ""),
-        ("metadata", _pairs(dataset.metadata)),
-        ("declared in", catalog.declared.get(dataset.name, "")),
-        ("on disk", _on_disk(state)),
-        ("identity", "weak" if _is_weak(state) else ""),
-    ]
-
-
-def _is_weak(state: DatasetStatus) -> bool:
-    """Tell whether a change of the source may go unseen: only size and time identify a file."""
-    return state.plan is not None and any(o.is_weak for o in state.plan.resolution.objects)
-
-
-def _pairs(values: object) -> str:
-    return ", ".join(f"{key}: {value}" for key, value in dict(values).items())  # type: ignore[call-overload]
-
-
-def _is_here(state: DatasetStatus) -> bool:
-    return state.checked is not None or state.freshness not in (Freshness.MISSING, Freshness.ERROR)
-
-
-def _on_disk(state: DatasetStatus) -> str:
-    locked = "locked; " if state.is_locked else ""
-    if not _is_here(state):
-        return f"{locked}not fetched"
-    age = (
-        "" if state.checked is None else f", checked {format_age(state.checked, datetime.now(UTC))}"
-    )
-    if state.error is not None:
-        return f"{age.removeprefix(', ')}; {state.error}"
-    rest = changes(state)
-    size = f"{locked}{plural(state.files, 'file')}, {format_size(state.size)}{age}"
-    return f"{size}; {rest}" if rest else size
 
 
 def verify(
     *names: Names,
     jobs: Jobs = None,
     json: Json = False,
-    options: Options = DEFAULTS,
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """Hash the files here once more.
@@ -130,7 +28,7 @@ def verify(
     Compares every byte on disk with what was put there, and exits with 3 if any differs.
     Asks no network.
     """
-    catalog = open_catalog(options.catalog)
+    catalog = load_catalog(options.catalog)
     wanted = tuple(dict.fromkeys(names))
     with watch(terminal, len(wanted or catalog.datasets)) as report:
         verdicts = catalog.verify(*wanted, jobs=jobs, report=report)
@@ -143,8 +41,8 @@ def verify(
     else:
         _show_verdicts(verdicts, terminal)
     if any(verdict.bad for verdict in verdicts):
-        return exits.VERDICT
-    return exits.FAILED if any(verdict.error for verdict in verdicts) else exits.DONE
+        return Exit.VERDICT
+    return Exit.FAILED if any(verdict.error for verdict in verdicts) else Exit.DONE
 
 
 def _show_verdicts(verdicts: list[Verification], terminal: Terminal) -> None:
@@ -182,7 +80,7 @@ def doctor(
     *names: Names,
     offline: Offline = False,
     json: Json = False,
-    options: Options = DEFAULTS,
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """Say what is in effect, and what is wrong.
@@ -196,7 +94,7 @@ def doctor(
         terminal.document("diagnosis", {"checks": [_check_document(check) for check in checks]})
     else:
         _show_checks(checks, terminal)
-    return exits.VERDICT if any(c.verdict is Verdict.BAD for c in checks) else exits.DONE
+    return Exit.VERDICT if any(c.verdict is Verdict.BAD for c in checks) else Exit.DONE
 
 
 def _check_document(check: Check) -> dict[str, str | None]:

@@ -8,14 +8,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from datacachalog.cli import exits
-from datacachalog.cli.app import UsageError
+from datacachalog.catalog import load_catalog
+from datacachalog.cli.app import Exit, GlobalOptions, Here, UsageError
+from datacachalog.cli.completion import complete_names
 from datacachalog.cli.console import Terminal
 from datacachalog.cli.documents import Document, error_document
-from datacachalog.cli.entries import complete_names
-from datacachalog.cli.options import DEFAULTS, Here, Jobs, Json, Options
+from datacachalog.cli.options import Jobs, Json
 from datacachalog.cli.progress import watch
-from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import visible
 from datacachalog.lock import lockfile
@@ -67,7 +66,7 @@ def diff(
     ] = None,
     jobs: Jobs = None,
     json: Json = False,
-    options: Options = DEFAULTS,
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """Show which files differ between two sides.
@@ -84,7 +83,7 @@ def diff(
         raise UsageError("`--as-of` is the other side, and that is given already")
     if before == after == "-":
         raise UsageError("standard input can be only one of the sides")
-    catalog = open_catalog(options.catalog)
+    catalog = load_catalog(options.catalog)
     old, new = _read(before), _read(after or as_of)
     with watch(terminal, len(dataset or catalog.datasets)) as report:
         found = catalog.diff(old, new, *dataset, jobs=jobs, report=report)
@@ -102,8 +101,8 @@ def diff(
     if is_known and not found and not markdown:
         terminal.note("no difference")
     if not is_known:
-        return exits.FAILED
-    return exits.VERDICT if exit_code and moved else exits.DONE
+        return Exit.FAILED
+    return Exit.VERDICT if exit_code and moved else Exit.DONE
 
 
 def _read(side: str | None) -> str | CatalogLock | None:

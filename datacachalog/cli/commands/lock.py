@@ -7,15 +7,13 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from datacachalog.catalog import Catalog
-from datacachalog.cli import exits
-from datacachalog.cli.app import UsageError
+from datacachalog.catalog import Catalog, load_catalog
+from datacachalog.cli.app import Exit, GlobalOptions, Here, UsageError
 from datacachalog.cli.commands.diff import comparison_document, show_failures, show_summaries
 from datacachalog.cli.console import Terminal
 from datacachalog.cli.documents import Document, error_document, instant
-from datacachalog.cli.options import DEFAULTS, AsOf, Here, Jobs, Json, Name, Names, Options
+from datacachalog.cli.options import AsOf, Jobs, Json, Name, Names
 from datacachalog.cli.progress import watch
-from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import plural, visible
 from datacachalog.lock.rules import LockReport
@@ -40,7 +38,7 @@ def lock(
     ] = False,
     jobs: Jobs = None,
     json: Json = False,
-    options: Options = DEFAULTS,
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """Write down exactly which files there are.
@@ -51,7 +49,7 @@ def lock(
     """
     if check and upgrade:
         raise UsageError("`--check` and `--upgrade` exclude each other")
-    catalog = open_catalog(options.catalog)
+    catalog = load_catalog(options.catalog)
     if check:
         return _tell_disagreements(catalog, wanted=names, terminal=terminal, json=json)
     wanted = tuple(dict.fromkeys(names))
@@ -65,7 +63,7 @@ def lock(
         _tell_lock(result, catalog.lock_file.name, terminal)
     for name, error in result.errors.items():
         terminal.error(f"{name}: {error}", error.hint)
-    return exits.FAILED if result.errors else exits.DONE
+    return Exit.FAILED if result.errors else Exit.DONE
 
 
 def _tell_disagreements(
@@ -78,9 +76,9 @@ def _tell_disagreements(
         terminal.data(visible(sentence) for sentence in found)
     if not found:
         terminal.note(f"{catalog.lock_file.name} fits the catalog")
-        return exits.DONE
+        return Exit.DONE
     terminal.note(f"{catalog.lock_file.name} does not fit the catalog; run `dcl lock`")
-    return exits.VERDICT
+    return Exit.VERDICT
 
 
 def _tell_lock(result: LockReport, file: str, terminal: Terminal) -> None:
@@ -112,7 +110,7 @@ def outdated(
     *names: Names,
     jobs: Jobs = None,
     json: Json = False,
-    options: Options = DEFAULTS,
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """Say what moved since the lock.
@@ -120,7 +118,7 @@ def outdated(
     Compares the lock with what the sources hold now. Exits with 3 if `dcl lock --upgrade`
     would change something.
     """
-    catalog = open_catalog(options.catalog)
+    catalog = load_catalog(options.catalog)
     wanted = tuple(dict.fromkeys(names))
     with watch(terminal, len(wanted or catalog.datasets)) as report:
         found = catalog.outdated(*wanted, jobs=jobs, report=report)
@@ -135,8 +133,8 @@ def outdated(
     elif is_known:
         terminal.note(f"nothing moved since {catalog.lock_file.name} was written")
     if not is_known:
-        return exits.FAILED
-    return exits.VERDICT if moved else exits.DONE
+        return Exit.FAILED
+    return Exit.VERDICT if moved else Exit.DONE
 
 
 def versions(
@@ -159,14 +157,14 @@ def versions(
     ids: Annotated[bool, Parameter(name="--ids", help="Show the version ids too")] = False,
     as_of: AsOf = None,
     json: Json = False,
-    options: Options = DEFAULTS,
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """List what a dataset was, and when.
 
     Newest first. Each time can be pasted after `--as-of`.
     """
-    catalog = open_catalog(options.catalog)
+    catalog = load_catalog(options.catalog)
     found = catalog.versions(name, limit=limit or None, key=key, as_of=as_of)
     if json:
         body = {"dataset": name, "versions": [_version_document(version) for version in found]}
@@ -177,7 +175,7 @@ def versions(
     else:
         of = f" of '{key}'" if key is not None else ""
         terminal.note(f"'{name}' has no versions{of}{f' as of {as_of}' if as_of else ''}")
-    return exits.DONE
+    return Exit.DONE
 
 
 _COLUMNS = (

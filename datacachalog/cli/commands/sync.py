@@ -1,50 +1,37 @@
-"""Commands that bring data here, as the parser reads them: sync, fetch, path, get."""
+"""Commands that download: sync, fetch, path, get."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from datacachalog.catalog import Catalog, load_catalog
 from datacachalog.catalog import get as get_uri
-from datacachalog.cli import bringing, exits
-from datacachalog.cli.bringing import Asked
-from datacachalog.cli.json import as_list, paths_document
-from datacachalog.cli.modes import lock_mode
-from datacachalog.cli.options import (
-    DEFAULTS,
-    AsOf,
-    DryRun,
-    Frozen,
-    Here,
-    Jobs,
-    Json,
-    Locked,
-    Name,
-    Names,
-    NoLock,
-    Offline,
-    Options,
-    Refresh,
-    SomeNames,
-    VersionId,
-)
+from datacachalog.cli.app import Exit, GlobalOptions, Here, UsageError
+from datacachalog.cli.console import Terminal
+from datacachalog.cli.json import as_list, paths_document, report_document
+from datacachalog.cli.options import DownloadOptions, Jobs, Json, Name, Names, SomeNames
 from datacachalog.cli.progress import watch
-from datacachalog.cli.reopening import open_catalog
+from datacachalog.cli.sentences import tell_lock, tell_run
+from datacachalog.cli.tables import Cell, Column, render
+from datacachalog.cli.visible import plural, shown_path, visible
+from datacachalog.spec.units import format_size
+from datacachalog.sync.plan import Plan
+from datacachalog.sync.results import SyncReport
 from datacachalog.uri import check_source
+
+_FEW_FOLDERS = 8
+"""Folders told after a sync as of another time, unless `--verbose`."""
+
+_FEW_FILES = 20
+"""Files shown of each dataset in a dry run, unless `--verbose`."""
 
 
 def sync(
     *names: Names,
-    dry_run: DryRun = False,
-    refresh: Refresh = False,
-    offline: Offline = False,
-    as_of: AsOf = None,
-    version_id: VersionId = None,
-    locked: Locked = False,
-    frozen: Frozen = False,
-    no_lock: NoLock = False,
-    jobs: Jobs = None,
-    json: Json = False,
-    options: Options = DEFAULTS,
+    how: DownloadOptions = DownloadOptions(),
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """Bring datasets up to date on disk.
@@ -53,19 +40,15 @@ def sync(
     the source, unless it was edited here. With --as-of or --version-id the data lands beside
     what is in place.
     """
-    asked = Asked(
-        names=names,
-        catalog=options.catalog,
-        mode=lock_mode(locked=locked, frozen=frozen, no_lock=no_lock),
-        as_of=as_of,
-        version_id=version_id,
-        refresh=refresh,
-        offline=offline,
-        jobs=jobs,
-        dry_run=dry_run,
-        json=json,
-    )
-    return bringing.sync(asked, terminal)
+    catalog = load_catalog(options.catalog, lock_mode=how.lock_mode)
+    report = _download(catalog, names, how, terminal)
+    if how.dry_run:
+        return _show_dry_run(report, terminal, json=how.json)
+    if how.json:
+        terminal.document("sync", report_document(report, dry_run=False))
+    if how.as_of is not None or how.version_id is not None:
+        _show_folders(report, terminal)
+    return _close(report, catalog.lock_file.name, terminal)
 
 
 def fetch(
@@ -73,17 +56,8 @@ def fetch(
     everything: Annotated[
         bool, Parameter(name="--all", help="All datasets of the catalog")
     ] = False,
-    dry_run: DryRun = False,
-    refresh: Refresh = False,
-    offline: Offline = False,
-    as_of: AsOf = None,
-    version_id: VersionId = None,
-    locked: Locked = False,
-    frozen: Frozen = False,
-    no_lock: NoLock = False,
-    jobs: Jobs = None,
-    json: Json = False,
-    options: Options = DEFAULTS,
+    how: DownloadOptions = DownloadOptions(),
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """Bring datasets up to date, print their paths.
@@ -92,34 +66,160 @@ def fetch(
 
         python train.py "$(dcl fetch customers)"
     """
-    asked = Asked(
-        names=names,
-        everything=everything,
-        catalog=options.catalog,
-        mode=lock_mode(locked=locked, frozen=frozen, no_lock=no_lock),
-        as_of=as_of,
-        version_id=version_id,
-        refresh=refresh,
-        offline=offline,
-        jobs=jobs,
-        dry_run=dry_run,
-        json=json,
+    if bool(names) == everything:
+        raise UsageError(
+            "`dcl fetch` needs the names of datasets, or `--all`", hint="see `dcl list`"
+        )
+    catalog = load_catalog(options.catalog, lock_mode=how.lock_mode)
+    report = _download(catalog, names, how, terminal)
+    if how.dry_run:
+        return _show_dry_run(report, terminal, json=how.json)
+    paths = {o.name: o.paths for o in report.outcomes if o.error is None}
+    if how.json:
+        body = {**report_document(report, dry_run=False), "paths": paths_document(paths)}
+        terminal.document("fetch", body)
+    else:
+        for found in paths.values():
+            _print_paths(found, terminal)
+    return _close(report, catalog.lock_file.name, terminal)
+
+
+def _download(
+    catalog: Catalog, names: tuple[str, ...], how: DownloadOptions, terminal: Terminal
+) -> SyncReport:
+    wanted = tuple(dict.fromkeys(names)) or tuple(catalog.datasets)
+    if how.version_id is not None and len(wanted) != 1:
+        raise UsageError(
+            f"`--version-id` is of one dataset, not of {len(wanted)}",
+            hint="name the dataset it belongs to",
+        )
+    if not wanted:
+        terminal.note("the catalog has no datasets; `dcl add NAME URI` adds one")
+        return SyncReport((), 0.0)
+    with watch(terminal, len(wanted), is_dry=how.dry_run) as report:
+        return catalog.sync(
+            *wanted,
+            as_of=how.as_of,
+            version_id=how.version_id,
+            refresh=how.refresh,
+            offline=how.offline,
+            jobs=how.jobs,
+            dry_run=how.dry_run,
+            check=False,
+            report=report,
+        )
+
+
+def _print_paths(paths: Path | list[Path], terminal: Terminal) -> None:
+    for path in as_list(paths):
+        terminal.out.path(path)
+
+
+def _show_folders(report: SyncReport, terminal: Terminal) -> None:
+    """Say in which folders another state than the catalog's landed."""
+    folders = [(o.name, o.folder) for o in report.outcomes if o.error is None and o.folder]
+    shown = folders if terminal.verbose else folders[:_FEW_FOLDERS]
+    for name, folder in shown:
+        terminal.note(f"{name}: in {shown_path(folder)}")
+    if hidden := len(folders) - len(shown):
+        terminal.note(f"{plural(hidden, 'more dataset')} beside them (`-v` shows all)")
+
+
+def _close(report: SyncReport, lock: str, terminal: Terminal) -> int:
+    """Say what went wrong, in one line what was done, and in one more what the lock got."""
+    _show_errors(report, terminal)
+    if report.outcomes:
+        terminal.note(tell_run(report))
+    if news := tell_lock(report.lock_news):
+        terminal.note(f"{lock}: {news}")
+    return Exit.FAILED if report.errors else Exit.DONE
+
+
+def _show_errors(report: SyncReport, terminal: Terminal) -> None:
+    for name, error in report.errors.items():
+        terminal.error(f"{name}: {error}", error.hint)
+
+
+def _show_dry_run(report: SyncReport, terminal: Terminal, *, json: bool) -> int:
+    if json:
+        terminal.document("plan", report_document(report, dry_run=True))
+    else:
+        _show_plans(report, terminal)
+    _show_errors(report, terminal)
+    return Exit.FAILED if report.errors else Exit.DONE
+
+
+def _show_plans(report: SyncReport, terminal: Terminal) -> None:
+    """Show what a sync would do, on standard output."""
+    plans = [
+        (outcome.name, outcome.plan) for outcome in report.outcomes if outcome.plan is not None
+    ]
+    for name, plan in plans:
+        _show_plan(name, plan, terminal)
+    downloads = sum(len(plan.downloads) for _, plan in plans)
+    size = sum(plan.download_bytes for _, plan in plans)
+    terminal.note(f"dry run: {downloads:,} to download ({format_size(size)}); nothing was done")
+
+
+def _show_plan(name: str, plan: Plan, terminal: Terminal) -> None:
+    title = terminal.out.paint(visible(name), "bold")
+    terminal.out.line(f"{title}: {_counts(plan)}")
+    rows = list(_rows(plan))
+    shown = rows if terminal.verbose else rows[:_FEW_FILES]
+    if shown:
+        lines = render(terminal.out, _COLUMNS, shown, indent=2, has_head=False)
+        terminal.data(lines)
+    if hidden := len(rows) - len(shown):
+        terminal.out.line(f"  … and {hidden:,} more; `-v` shows all")
+
+
+_COLUMNS = (
+    Column(""),
+    Column("", least=32, cut_middle=True),
+    Column("", align_right=True),
+    Column("", least=24, rank=1),
+)
+
+
+def _counts(plan: Plan) -> str:
+    pairs = (
+        (len(plan.downloads), f"to download ({format_size(plan.download_bytes)})"),
+        (len(plan.links), "to link from cache"),
+        (len(plan.drops), "to remove"),
+        (len(plan.conflicts), "in conflict"),
+        (len(plan.keeps), "to leave alone"),
+        (len(plan.hits), "up to date"),
     )
-    return bringing.fetch(asked, terminal)
+    return ", ".join(f"{count:,} {what}" for count, what in pairs if count) or "no files"
 
 
-def path(name: Name, /, *, json: Json = False, options: Options = DEFAULTS, terminal: Here) -> int:
+def _rows(plan: Plan) -> Iterator[list[str | Cell]]:
+    for conflict in plan.conflicts:
+        yield [Cell("conflict", "red"), conflict.relpath, "", conflict.reason]
+    for download in plan.downloads:
+        size = format_size(download.object.size)
+        yield [Cell("download", "cyan"), download.object.relpath, size, download.reason]
+    for link in plan.links:
+        yield ["link", link.object.relpath, format_size(link.object.size), link.reason]
+    for drop in plan.drops:
+        yield [Cell("remove", "yellow"), drop.relpath, "", drop.reason]
+    for keep in plan.keeps:
+        yield ["keep", keep.relpath, "", keep.reason]
+
+
+def path(
+    name: Name, /, *, json: Json = False, options: GlobalOptions = GlobalOptions(), terminal: Here
+) -> int:
     """Print where a fetched dataset lies.
 
     One path a line, as of the last sync. Asks neither network nor source.
     """
-    found = open_catalog(options.catalog).path(name)
+    found = load_catalog(options.catalog).path(name)
     if json:
         terminal.document("paths", {"datasets": paths_document({name: found})})
     else:
-        for each in as_list(found):
-            terminal.out.path(each)
-    return exits.DONE
+        _print_paths(found, terminal)
+    return Exit.DONE
 
 
 def get(
@@ -132,7 +232,7 @@ def get(
     *,
     jobs: Jobs = None,
     json: Json = False,
-    options: Options = DEFAULTS,
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """Fetch a URI that no catalog names.
@@ -141,12 +241,11 @@ def get(
     only says whose cache folder to use.
     """
     check_source(source)
-    catalog = open_catalog(options.catalog) if options.catalog else None
+    catalog = load_catalog(options.catalog) if options.catalog else None
     with watch(terminal, 1) as report:
         found = get_uri(source, dest, catalog=catalog, jobs=jobs, report=report)
     if json:
         terminal.document("get", {"uri": source, "paths": [str(p) for p in as_list(found)]})
     else:
-        for each in as_list(found):
-            terminal.out.path(each)
-    return exits.DONE
+        _print_paths(found, terminal)
+    return Exit.DONE
