@@ -416,7 +416,7 @@ def _show_overview(command: Sequence[str], terminal: Terminal) -> None:
         version_flags=("--version", "-V"),
     )
     for i, (section, commands) in enumerate(SECTIONS.items()):
-        title = Group("Commands" if group else section, sort_key=i)
+        title = None if group else Group(section, sort_key=i)
         for number, (name, target, summary) in enumerate(commands):
             if name.startswith(f"{group} ".lstrip()):
                 app.command(target, name=name, help=summary, group=title, sort_key=number)

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cyclopts import Parameter
+from cyclopts.argument import ArgumentCollection
 
-from datacachalog.cli.door import run
+from datacachalog.cli.app import build_app, run
 from tests.conftest import Bucket, TestS3
 
 
@@ -60,6 +62,13 @@ def dcl_tty(monkeypatch: pytest.MonkeyPatch) -> Dcl:
         return Ran(run(argv, out, err), out.getvalue(), err.getvalue())
 
     return call
+
+
+def global_options() -> ArgumentCollection:
+    """Return the options of every command, as cyclopts reads them."""
+    command = build_app()["schema"]  # which has no others
+    options = command.assemble_argument_collection(default_parameter=Parameter(negative=()))
+    return options.filter_by(show=True)
 
 
 CATALOG = """\

@@ -50,16 +50,6 @@ def test_clear_leaves_the_data(dcl: Dcl, project: Path) -> None:
     assert (project / "data/one/one.txt").read_text() == "one\n"
 
 
-def test_clear_forgets_what_was_listed(dcl: Dcl, project: Path, tmp_path: Path) -> None:
-    """What the cache keeps beside the objects goes with them."""
-    dcl("list")
-    before = list((tmp_path / "cache/v1/catalogs").iterdir())
-    dcl("cache", "clear")
-
-    assert len(before) == 1
-    assert list((tmp_path / "cache/v1/catalogs").iterdir()) == []
-
-
 def test_prune_needs_a_limit(dcl: Dcl, project: Path) -> None:
     """Without any limit, nothing is removed by guessing."""
     assert dcl("cache", "prune").code == 2
@@ -122,11 +112,3 @@ def test_invalidate_glob_takes_some(dcl: Dcl, project: Path) -> None:
     dcl("invalidate-glob", "parts", "a/**")
 
     assert "1 downloaded, 1 up to date" in dcl("sync", "parts").err
-
-
-def test_push_is_refused_unless_allowed(dcl: Dcl, project: Path) -> None:
-    """A dataset without `push: true` exits with 1 and the key to set."""
-    ran = dcl("push", "one", "raw/parts/2.csv")
-
-    assert (ran.code, ran.out) == (1, "")
-    assert "push: true" in ran.err
