@@ -5,10 +5,10 @@ the command is run. Every error ends here, as words and an exit code.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import reduce
+from functools import partial, reduce
 from io import StringIO
 from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TextIO
@@ -58,63 +58,57 @@ class UsageError(DatacachalogError):
 
 
 class Command(NamedTuple):
-    """One command: its words, where its function is (`module:function`), and one line on it."""
+    """One command: its words, its `module:function` in this package, and one line on it."""
 
     name: str
     target: str
     summary: str
 
 
-_HERE = "datacachalog.cli.commands"
-
 SECTIONS = {
     "Data": (
-        Command("sync", f"{_HERE}.sync:sync", "Bring datasets up to date on disk"),
-        Command("fetch", f"{_HERE}.sync:fetch", "Bring datasets up to date, print their paths"),
-        Command("path", f"{_HERE}.sync:path", "Print where a fetched dataset lies"),
-        Command("get", f"{_HERE}.sync:get", "Fetch a URI that no catalog names"),
-        Command("push", f"{_HERE}.push:push", "Upload a file as a dataset's new content"),
+        Command("sync", "commands.sync:sync", "Bring datasets up to date on disk"),
+        Command("fetch", "commands.sync:fetch", "Bring datasets up to date, print their paths"),
+        Command("path", "commands.sync:path", "Print where a fetched dataset lies"),
+        Command("get", "commands.sync:get", "Fetch a URI that no catalog names"),
+        Command("push", "commands.push:push", "Upload a file as a dataset's new content"),
         Command(
             "invalidate",
-            f"{_HERE}.cache:invalidate",
+            "commands.cache:invalidate",
             "Drop datasets from the cache, so that they download anew",
         ),
         Command(
             "invalidate-glob",
-            f"{_HERE}.cache:invalidate_glob",
+            "commands.cache:invalidate_glob",
             "Drop some files of a dataset from the cache",
         ),
     ),
     "Time and lock": (
-        Command("lock", f"{_HERE}.lock:lock", "Write down exactly which files there are"),
-        Command("outdated", f"{_HERE}.lock:outdated", "Say what moved since the lock"),
-        Command("diff", f"{_HERE}.diff:diff", "Show which files differ between two sides"),
-        Command("versions", f"{_HERE}.lock:versions", "List what a dataset was, and when"),
+        Command("lock", "commands.lock:lock", "Write down exactly which files there are"),
+        Command("outdated", "commands.lock:outdated", "Say what moved since the lock"),
+        Command("diff", "commands.diff:diff", "Show which files differ between two sides"),
+        Command("versions", "commands.lock:versions", "List what a dataset was, and when"),
     ),
     "Catalog": (
-        Command("init", f"{_HERE}.catalog:init", "Write a commented catalog.yaml here"),
-        Command("add", f"{_HERE}.catalog:add", "Add a dataset to the catalog"),
-        Command("validate", f"{_HERE}.catalog:validate", "Check the catalog, offline"),
-        Command("list", f"{_HERE}.catalog:list_datasets", "List the catalog's datasets"),
-        Command("show", f"{_HERE}.status:show", "Show all about one dataset"),
-        Command("schema", f"{_HERE}.catalog:schema", "Print the catalog's JSON schema"),
+        Command("init", "commands.catalog:init", "Write a commented catalog.yaml here"),
+        Command("add", "commands.catalog:add", "Add a dataset to the catalog"),
+        Command("validate", "commands.catalog:validate", "Check the catalog, offline"),
+        Command("list", "commands.catalog:list_datasets", "List the catalog's datasets"),
+        Command("show", "commands.status:show", "Show all about one dataset"),
+        Command("schema", "commands.catalog:schema", "Print the catalog's JSON schema"),
     ),
     "Checks": (
-        Command("status", f"{_HERE}.status:status", "Compare what is here with the source"),
-        Command("verify", f"{_HERE}.check:verify", "Hash the files here once more"),
-        Command("doctor", f"{_HERE}.check:doctor", "Say what is in effect, and what is wrong"),
+        Command("status", "commands.status:status", "Compare what is here with the source"),
+        Command("verify", "commands.check:verify", "Hash the files here once more"),
+        Command("doctor", "commands.check:doctor", "Say what is in effect, and what is wrong"),
     ),
     "This machine": (
-        Command("cache dir", f"{_HERE}.cache:directory", "Print the cache folder"),
-        Command("cache stats", f"{_HERE}.cache:stats", "Count what the cache holds"),
-        Command("cache prune", f"{_HERE}.cache:prune", "Remove what was not used lately"),
-        Command("cache clear", f"{_HERE}.cache:clear", "Remove everything from the cache"),
-        Command("demo", f"{_HERE}.demo:demo", "Walk through it all, on an S3 server of its own"),
-        Command(
-            "completion",
-            "datacachalog.cli.completion:completion",
-            "Print a shell's completion script",
-        ),
+        Command("cache dir", "commands.cache:directory", "Print the cache folder"),
+        Command("cache stats", "commands.cache:stats", "Count what the cache holds"),
+        Command("cache prune", "commands.cache:prune", "Remove what was not used lately"),
+        Command("cache clear", "commands.cache:clear", "Remove everything from the cache"),
+        Command("demo", "commands.demo:demo", "Walk through it all, on an S3 server of its own"),
+        Command("completion", "completion:completion", "Print a shell's completion script"),
     ),
 }
 """All commands, by the sections of `dcl --help`, which shows the summaries and imports nothing."""
@@ -124,7 +118,17 @@ COMMANDS = tuple(command for commands in SECTIONS.values() for command in comman
 GROUPS = {"cache": "Look at or empty the shared cache"}
 """The commands that only hold other commands, with their summaries."""
 
+
+# --- what every command takes -------------------------------------------------------
+
+
+def option(*names: str, help: str, env: str | None = None, **more: Any) -> Parameter:  # noqa: A002
+    """Return how cyclopts reads an option; `env` is its twin in the environment."""
+    return Parameter(name=names, help=help, env_var=env, **more)
+
+
 _GLOBAL = Group("Options of every command, before or after it", sort_key=9)
+_global_option = partial(option, group=_GLOBAL)
 
 
 @Parameter(name="*")
@@ -134,49 +138,37 @@ class GlobalOptions:
 
     catalog: Annotated[
         str | None,
-        Parameter(
-            name=("--catalog", "-c"),
+        _global_option(
+            "--catalog",
+            "-c",
             metavar="PATH|NAME",
-            env_var="DCL_CATALOG",
             help="The catalog file, or the name of one in .datacachalog/catalogs",
-            group=_GLOBAL,
+            env="DCL_CATALOG",
         ),
     ] = None
     quiet: Annotated[
-        bool,
-        Parameter(
-            name=("--quiet", "-q"),
-            env_var="DCL_QUIET",
-            help="Say nothing but errors",
-            group=_GLOBAL,
-        ),
+        bool, _global_option("--quiet", "-q", help="Say nothing but errors", env="DCL_QUIET")
     ] = False
     verbose: Annotated[
         bool,
-        Parameter(
-            name=("--verbose", "-v"),
-            env_var="DCL_VERBOSE",
+        _global_option(
+            "--verbose",
+            "-v",
             help="Say more; show the traceback of a defect",
-            group=_GLOBAL,
+            env="DCL_VERBOSE",
         ),
     ] = False
     no_progress: Annotated[
         bool,
-        Parameter(
-            name="--no-progress",
-            env_var="DCL_NO_PROGRESS",
-            help="Draw no progress bars",
-            group=_GLOBAL,
-        ),
+        _global_option("--no-progress", help="Draw no progress bars", env="DCL_NO_PROGRESS"),
     ] = False
     color: Annotated[
         Literal["auto", "always", "never"],
-        Parameter(
-            name="--color",
+        _global_option(
+            "--color",
             metavar="WHEN",
-            env_var="DCL_COLOR",
             help="auto, always or never; NO_COLOR and FORCE_COLOR count too",
-            group=_GLOBAL,
+            env="DCL_COLOR",
         ),
     ] = "auto"
 
@@ -184,12 +176,11 @@ class GlobalOptions:
 Here = Annotated[Terminal, Parameter(parse=False)]
 """The terminal, which every command is given."""
 
-_WITH_VALUE = frozenset(
-    {"--catalog", "-c", "--color", "--jobs", "-j", "--as-of", "--version-id"},
-)
+_WITH_VALUE = {"--catalog", "-c", "--color", "--jobs", "-j", "--as-of", "--version-id"}
 """Options before a command's name whose next word is their value, and not the command."""
 
 _HELP = ("--help", "-h")
+_PACKAGE = "datacachalog.cli."
 
 
 def _new_app(
@@ -216,7 +207,7 @@ def build_app() -> App:
         app.command(group)
     for command in COMMANDS:
         parent, _, name = command.name.rpartition(" ")
-        (groups[parent] if parent else app).command(command.target, name=name)
+        (groups[parent] if parent else app).command(_PACKAGE + command.target, name=name)
     return app
 
 
@@ -370,12 +361,17 @@ def _show_error(error: DatacachalogError, terminal: Terminal) -> int:
     if isinstance(error, InvalidCatalogError):
         terminal.problems(error.problems)
     elif isinstance(error, PartialFailureError):
-        for name, cause in error.errors.items():
-            terminal.error(f"{name}: {cause}", cause.hint)
+        show_errors(error.errors, terminal)
     else:
         terminal.error(str(error), error.hint)
     wrong_input = UsageError, CatalogError, UnsupportedSchemeError
     return Exit.USAGE if isinstance(error, wrong_input) else Exit.FAILED
+
+
+def show_errors(errors: Mapping[str, DatacachalogError], terminal: Terminal) -> None:
+    """Show why each of some datasets failed."""
+    for name, error in errors.items():
+        terminal.error(f"{name}: {error}", error.hint)
 
 
 def _show_system_error(error: OSError, terminal: Terminal) -> int:
@@ -419,7 +415,9 @@ def _show_overview(command: Sequence[str], terminal: Terminal) -> None:
         title = None if group else Group(section, sort_key=i)
         for number, (name, target, summary) in enumerate(commands):
             if name.startswith(f"{group} ".lstrip()):
-                app.command(target, name=name, help=summary, group=title, sort_key=number)
+                app.command(
+                    _PACKAGE + target, name=name, help=summary, group=title, sort_key=number
+                )
     app["--help"].help, app["--help"].group = "Show this, or the help of a command", _GLOBAL
     app["--version"].help, app["--version"].group = "Show the version", _GLOBAL
     app.default(_take_global_options)

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from datacachalog.cli.app import UsageError
+from datacachalog.cli.app import UsageError, option
 from datacachalog.cli.completion import complete_names
 from datacachalog.settings import MAX_JOBS
 
@@ -22,32 +22,29 @@ SomeNames = Annotated[
 Name = Annotated[
     str, Parameter(name="NAME", completer=complete_names, help="A dataset of the catalog")
 ]
-Json = Annotated[
-    bool, Parameter(name="--json", env_var="DCL_JSON", help="Print one JSON document instead")
-]
+Json = Annotated[bool, option("--json", help="Print one JSON document instead", env="DCL_JSON")]
 Offline = Annotated[
     bool,
-    Parameter(
-        name="--offline", env_var="DCL_OFFLINE", help="Never ask the network; use what is here"
-    ),
+    option("--offline", help="Never ask the network; use what is here", env="DCL_OFFLINE"),
 ]
 Jobs = Annotated[
     int | None,
-    Parameter(
-        name=("--jobs", "-j"),
+    option(
+        "--jobs",
+        "-j",
         metavar="N",
-        env_var="DCL_JOBS",
         help=f"Requests at once, 1 to {MAX_JOBS}; as many as pay if left out",
+        env="DCL_JOBS",
         validator=Number(gte=1, lte=MAX_JOBS),
     ),
 ]
 AsOf = Annotated[
     str | None,
-    Parameter(
-        name="--as-of",
+    option(
+        "--as-of",
         metavar="TIME",
-        env_var="DCL_AS_OF",
         help="The sources as they were then: 2024-12-10, 2024-12-10T09:30Z, 7 days",
+        env="DCL_AS_OF",
     ),
 ]
 
@@ -59,31 +56,18 @@ class StatusOptions:
 
     refresh: Annotated[
         bool,
-        Parameter(
-            name="--refresh",
-            env_var="DCL_REFRESH",
-            help="Ask the source, however fresh the last check",
-        ),
+        option("--refresh", help="Ask the source, however fresh the last check", env="DCL_REFRESH"),
     ] = False
     offline: Offline = False
     as_of: AsOf = None
     locked: Annotated[
-        bool,
-        Parameter(
-            name="--locked", env_var="DCL_LOCKED", help="Fail if the lock does not fit the catalog"
-        ),
+        bool, option("--locked", help="Fail if the lock does not fit the catalog", env="DCL_LOCKED")
     ] = False
     frozen: Annotated[
-        bool,
-        Parameter(
-            name="--frozen",
-            env_var="DCL_FROZEN",
-            help="Use the lock as it is and resolve nothing",
-        ),
+        bool, option("--frozen", help="Use the lock as it is and resolve nothing", env="DCL_FROZEN")
     ] = False
     no_lock: Annotated[
-        bool,
-        Parameter(name="--no-lock", env_var="DCL_NO_LOCK", help="Act as if there were no lock"),
+        bool, option("--no-lock", help="Act as if there were no lock", env="DCL_NO_LOCK")
     ] = False
     jobs: Jobs = None
     json: Json = False
@@ -108,13 +92,8 @@ class DownloadOptions(StatusOptions):
 
     version_id: Annotated[
         str | None,
-        Parameter(
-            name="--version-id", metavar="ID", help="Exactly this version of a single object"
-        ),
+        option("--version-id", metavar="ID", help="Exactly this version of a single object"),
     ] = None
     dry_run: Annotated[
-        bool,
-        Parameter(
-            name="--dry-run", env_var="DCL_DRY_RUN", help="Only say what would be done, and why"
-        ),
+        bool, option("--dry-run", help="Only say what would be done, and why", env="DCL_DRY_RUN")
     ] = False

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from cyclopts import Parameter
-from cyclopts.argument import ArgumentCollection
 
 from datacachalog.cli.app import build_app, run
 from tests.conftest import Bucket, TestS3
@@ -64,11 +63,15 @@ def dcl_tty(monkeypatch: pytest.MonkeyPatch) -> Dcl:
     return call
 
 
-def global_options() -> ArgumentCollection:
-    """Return the options of every command, as cyclopts reads them."""
+def global_options() -> dict[str, list[str]]:
+    """Return the options of every command by their variables, as cyclopts reads them."""
     command = build_app()["schema"]  # which has no others
     options = command.assemble_argument_collection(default_parameter=Parameter(negative=()))
-    return options.filter_by(show=True)
+    return {
+        variable: list(option.names)
+        for option in options.filter_by(show=True)
+        for variable in option.parameter.env_var or ()
+    }
 
 
 CATALOG = """\

@@ -126,9 +126,8 @@ def test_root_help_shows_all_commands_and_options(dcl: Dcl) -> None:
 
     assert (ran.code, ran.err) == (0, "")
     assert all(f"  {command.name} " in ran.out for command in COMMANDS)
-    for option in global_options():
-        assert ", ".join(option.names) in ran.out
-        assert f"[env: {option.parameter.env_var[0]}]" in ran.out
+    assert all(", ".join(names) in ran.out for names in global_options().values())
+    assert all(f"[env: {variable}]" in ran.out for variable in global_options())
 
 
 @pytest.mark.parametrize("argv", [[], ["-h"], ["help"]], ids=["nothing", "short", "word"])

@@ -1,7 +1,7 @@
 """Commands that check: verify hashes what is here, doctor looks at what a sync depends on."""
 
 from datacachalog.catalog import load_catalog
-from datacachalog.cli.app import Exit, GlobalOptions, Here
+from datacachalog.cli.app import Exit, GlobalOptions, Here, show_errors
 from datacachalog.cli.console import Terminal
 from datacachalog.cli.json import verification_document
 from datacachalog.cli.options import Jobs, Json, Names, Offline
@@ -29,10 +29,9 @@ def verify(
     Asks no network.
     """
     catalog = load_catalog(options.catalog)
-    wanted = tuple(dict.fromkeys(names))
-    with watch(terminal, len(wanted or catalog.datasets)) as report:
-        verdicts = catalog.verify(*wanted, jobs=jobs, report=report)
-    if not wanted:
+    with watch(terminal, len(set(names) or catalog.datasets)) as report:
+        verdicts = catalog.verify(*names, jobs=jobs, report=report)
+    if not names:
         # Nobody asked for those that are not here.
         verdicts = [v for v in verdicts if not isinstance(v.error, NotFetchedError)]
     if json:
@@ -51,9 +50,7 @@ def _show_verdicts(verdicts: list[Verification], terminal: Terminal) -> None:
         terminal.data(visible(f"{verdict.name}/{bad.relpath}: {bad.reason}") for bad in shown)
         if hidden := len(verdict.bad) - len(shown):
             terminal.note(f"{verdict.name}: {plural(hidden, 'more bad file')} (`-v` shows all)")
-    for verdict in verdicts:
-        if verdict.error is not None:
-            terminal.error(f"{verdict.name}: {verdict.error}", verdict.error.hint)
+    show_errors({v.name: v.error for v in verdicts if v.error is not None}, terminal)
     bad = [verdict.name for verdict in verdicts if verdict.bad]
     files = sum(verdict.files for verdict in verdicts)
     size = format_size(sum(verdict.size for verdict in verdicts))

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from datacachalog.catalog import load_catalog
-from datacachalog.cli.app import Exit, GlobalOptions, Here, UsageError
+from datacachalog.cli.app import Exit, GlobalOptions, Here, UsageError, show_errors
 from datacachalog.cli.completion import complete_names
 from datacachalog.cli.console import Terminal
 from datacachalog.cli.documents import Document, error_document
@@ -118,22 +118,15 @@ def _read(side: str | None) -> str | CatalogLock | None:
 
 def show_failures(found: Iterable[Comparison], terminal: Terminal) -> bool:
     """Say which datasets could not be compared, and why; return whether there were none."""
-    failed = [comparison for comparison in found if comparison.error is not None]
-    for comparison in failed:
-        hint = comparison.error.hint if comparison.error else None
-        terminal.error(f"{comparison.name}: {comparison.error}", hint)
+    failed = {c.name: c.error for c in found if c.error is not None}
+    show_errors(failed, terminal)
     return not failed
 
 
 def show_summaries(found: Iterable[Comparison], terminal: Terminal) -> None:
     """Write a line for each dataset that differs: counts of files, and bytes."""
     rows: list[list[str | Cell]] = [
-        [
-            comparison.name,
-            *(_count(comparison, change) for change in Change),
-            _growth(comparison.growth),
-        ]
-        for comparison in found
+        [c.name, *(_count(c, change) for change in Change), _growth(c.growth)] for c in found
     ]
     if rows:
         terminal.data(render(terminal.out, _SUMMARY, rows))

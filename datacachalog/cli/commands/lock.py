@@ -7,8 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from datacachalog.catalog import Catalog, load_catalog
-from datacachalog.cli.app import Exit, GlobalOptions, Here, UsageError
+from datacachalog.catalog import load_catalog
+from datacachalog.cli.app import Exit, GlobalOptions, Here, UsageError, show_errors
 from datacachalog.cli.commands.diff import comparison_document, show_failures, show_summaries
 from datacachalog.cli.console import Terminal
 from datacachalog.cli.documents import Document, error_document, instant
@@ -51,37 +51,32 @@ def lock(
         raise UsageError("`--check` and `--upgrade` exclude each other")
     catalog = load_catalog(options.catalog)
     if check:
-        return _tell_disagreements(catalog, wanted=names, terminal=terminal, json=json)
-    wanted = tuple(dict.fromkeys(names))
-    with watch(terminal, len(wanted or catalog.datasets)) as report:
-        result = catalog.lock(
-            *wanted, upgrade=upgrade and (wanted or True), jobs=jobs, report=report
+        return _show_disagreements(
+            catalog.check_lock(*names), catalog.lock_file.name, terminal, json=json
         )
+    with watch(terminal, len(set(names) or catalog.datasets)) as report:
+        result = catalog.lock(*names, upgrade=upgrade and (names or True), jobs=jobs, report=report)
     if json:
         terminal.document("lock", _lock_document(result))
     else:
-        _tell_lock(result, catalog.lock_file.name, terminal)
-    for name, error in result.errors.items():
-        terminal.error(f"{name}: {error}", error.hint)
+        _show_lock(result, catalog.lock_file.name, terminal)
+    show_errors(result.errors, terminal)
     return Exit.FAILED if result.errors else Exit.DONE
 
 
-def _tell_disagreements(
-    catalog: Catalog, *, wanted: tuple[str, ...], terminal: Terminal, json: bool
-) -> int:
-    found = catalog.check_lock(*wanted)
+def _show_disagreements(found: list[str], file: str, terminal: Terminal, *, json: bool) -> int:
     if json:
         terminal.document("lock_check", {"agrees": not found, "disagreements": found})
     else:
         terminal.data(visible(sentence) for sentence in found)
     if not found:
-        terminal.note(f"{catalog.lock_file.name} fits the catalog")
+        terminal.note(f"{file} fits the catalog")
         return Exit.DONE
-    terminal.note(f"{catalog.lock_file.name} does not fit the catalog; run `dcl lock`")
+    terminal.note(f"{file} does not fit the catalog; run `dcl lock`")
     return Exit.VERDICT
 
 
-def _tell_lock(result: LockReport, file: str, terminal: Terminal) -> None:
+def _show_lock(result: LockReport, file: str, terminal: Terminal) -> None:
     show_summaries(result.moved, terminal)
     counts = [
         (len(result.added), "added"),
@@ -119,9 +114,8 @@ def outdated(
     would change something.
     """
     catalog = load_catalog(options.catalog)
-    wanted = tuple(dict.fromkeys(names))
-    with watch(terminal, len(wanted or catalog.datasets)) as report:
-        found = catalog.outdated(*wanted, jobs=jobs, report=report)
+    with watch(terminal, len(set(names) or catalog.datasets)) as report:
+        found = catalog.outdated(*names, jobs=jobs, report=report)
     if json:
         terminal.document("outdated", {"datasets": [comparison_document(c) for c in found]})
     moved = [comparison for comparison in found if comparison.error is None]

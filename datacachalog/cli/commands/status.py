@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from datacachalog.catalog import load_catalog
-from datacachalog.cli.app import Exit, GlobalOptions, Here
+from datacachalog.cli.app import Exit, GlobalOptions, Here, show_errors
 from datacachalog.cli.commands.catalog import pick, read_catalog, shown_source
 from datacachalog.cli.console import Terminal
 from datacachalog.cli.documents import dataset_document
@@ -40,10 +40,9 @@ def status(
     Changes nothing. Says for each dataset whether it is up to date, and what a sync would do.
     """
     catalog = load_catalog(options.catalog, lock_mode=how.lock_mode)
-    wanted = tuple(dict.fromkeys(names))
-    with watch(terminal, len(wanted or catalog.datasets)) as report:
+    with watch(terminal, len(set(names) or catalog.datasets)) as report:
         states = catalog.status(
-            *wanted,
+            *names,
             as_of=how.as_of,
             refresh=how.refresh,
             offline=how.offline,
@@ -86,9 +85,7 @@ def _show_states(states: Sequence[DatasetStatus], terminal: Terminal) -> None:
     rows = [_row(state, now) for state in states]
     if rows:
         terminal.data(render(terminal.out, _COLUMNS, rows))
-    for state in states:
-        if state.error is not None:
-            terminal.error(f"{state.name}: {state.error}", state.error.hint)
+    show_errors({s.name: s.error for s in states if s.error is not None}, terminal)
     if len(states) > 1:
         terminal.note(_summary(states))
 

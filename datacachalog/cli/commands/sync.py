@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from datacachalog.catalog import Catalog, load_catalog
 from datacachalog.catalog import get as get_uri
-from datacachalog.cli.app import Exit, GlobalOptions, Here, UsageError
+from datacachalog.cli.app import Exit, GlobalOptions, Here, UsageError, show_errors
 from datacachalog.cli.console import Terminal
 from datacachalog.cli.json import as_list, paths_document, report_document
 from datacachalog.cli.options import DownloadOptions, Jobs, Json, Name, Names, SomeNames
@@ -87,18 +87,18 @@ def fetch(
 def _download(
     catalog: Catalog, names: tuple[str, ...], how: DownloadOptions, terminal: Terminal
 ) -> SyncReport:
-    wanted = tuple(dict.fromkeys(names)) or tuple(catalog.datasets)
-    if how.version_id is not None and len(wanted) != 1:
+    count = len(set(names) or catalog.datasets)
+    if how.version_id is not None and count != 1:
         raise UsageError(
-            f"`--version-id` is of one dataset, not of {len(wanted)}",
+            f"`--version-id` is of one dataset, not of {count}",
             hint="name the dataset it belongs to",
         )
-    if not wanted:
+    if not count:
         terminal.note("the catalog has no datasets; `dcl add NAME URI` adds one")
         return SyncReport((), 0.0)
-    with watch(terminal, len(wanted), is_dry=how.dry_run) as report:
+    with watch(terminal, count, is_dry=how.dry_run) as report:
         return catalog.sync(
-            *wanted,
+            *names,
             as_of=how.as_of,
             version_id=how.version_id,
             refresh=how.refresh,
@@ -127,7 +127,7 @@ def _show_folders(report: SyncReport, terminal: Terminal) -> None:
 
 def _close(report: SyncReport, lock: str, terminal: Terminal) -> int:
     """Say what went wrong, in one line what was done, and in one more what the lock got."""
-    _show_errors(report, terminal)
+    show_errors(report.errors, terminal)
     if report.outcomes:
         terminal.note(tell_run(report))
     if news := tell_lock(report.lock_news):
@@ -135,17 +135,12 @@ def _close(report: SyncReport, lock: str, terminal: Terminal) -> int:
     return Exit.FAILED if report.errors else Exit.DONE
 
 
-def _show_errors(report: SyncReport, terminal: Terminal) -> None:
-    for name, error in report.errors.items():
-        terminal.error(f"{name}: {error}", error.hint)
-
-
 def _show_dry_run(report: SyncReport, terminal: Terminal, *, json: bool) -> int:
     if json:
         terminal.document("plan", report_document(report, dry_run=True))
     else:
         _show_plans(report, terminal)
-    _show_errors(report, terminal)
+    show_errors(report.errors, terminal)
     return Exit.FAILED if report.errors else Exit.DONE
 
 
