@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial, reduce
-from io import StringIO
 from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TextIO
 
@@ -254,7 +253,7 @@ def _answer(argv: Sequence[str], terminal: Terminal) -> int:
         if terminal.verbose:
             import traceback
 
-            terminal.err.write(traceback.format_exc())
+            terminal.err.line(traceback.format_exc().rstrip())
         terminal.error(
             f"internal error: {type(exc).__name__}: {exc}",
             "run it again with `-v` for the traceback, and please report it",
@@ -443,20 +442,8 @@ def _show_help(command: Sequence[str], terminal: Terminal) -> None:
 
 
 def _print_help(app: App, words: Sequence[str], terminal: Terminal) -> None:
-    from rich.console import Console
-
-    width = min(terminal.out.width or _WIDEST, _WIDEST)
-    has_color = terminal.out.has_color
-    console = Console(
-        file=StringIO(),
-        width=width,
-        color_system="standard" if has_color else None,
-        force_terminal=has_color,
-        no_color=not has_color,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
+    console = terminal.out.console
+    console.width = min(terminal.out.width or _WIDEST, _WIDEST)
     with console.capture() as capture:
         app.help_print(list(words), console=console)
     # A table fills its columns with blanks, also at the end of a line.

@@ -11,8 +11,8 @@ from datacachalog.cache.store import Store
 from datacachalog.catalog import load_catalog
 from datacachalog.cli.app import Exit, GlobalOptions, Here, UsageError
 from datacachalog.cli.commands.catalog import read_catalog
+from datacachalog.cli.console import plural
 from datacachalog.cli.options import Json, Name, SomeNames
-from datacachalog.cli.visible import plural
 from datacachalog.errors import CatalogNotFoundError
 from datacachalog.settings import cache_dir
 from datacachalog.spec.models import CacheSettings

@@ -10,10 +10,9 @@ from cyclopts import Parameter
 
 from datacachalog import uri
 from datacachalog.cli.app import Exit, GlobalOptions, Here
-from datacachalog.cli.documents import dataset_document, invalid_document
+from datacachalog.cli.console import Cell, Column, plural, render_table, shown_path
+from datacachalog.cli.json import dataset_document, invalid_document
 from datacachalog.cli.options import Json, Names, Offline, StatusOptions
-from datacachalog.cli.tables import Cell, Column, render
-from datacachalog.cli.visible import plural, shown_path
 from datacachalog.errors import CatalogError, DatasetNotFoundError, InvalidCatalogError
 from datacachalog.spec.discovery import find_catalog
 from datacachalog.spec.editor import add_to_file
@@ -198,19 +197,19 @@ def list_datasets(
         terminal.document("datasets", {"catalog": str(catalog.path), "datasets": documents})
     elif datasets:
         rows = [_row(dataset, catalog.root) for dataset in datasets]
-        terminal.data(render(terminal.out, _COLUMNS, rows))
+        terminal.data(render_table(terminal.out, _COLUMNS, rows))
     else:
         terminal.note(f"{shown_path(catalog.path)} has no datasets; `dcl add NAME URI` adds one")
     return Exit.DONE
 
 
 _COLUMNS = (
-    Column("NAME", least=20),
-    Column("SOURCE", least=32, cut_middle=True),
+    Column("NAME"),
+    Column("SOURCE", least=32),
     Column("AS OF", rank=1),
     Column("OWNER", rank=3),
     Column("TAGS", rank=4),
-    Column("DESCRIPTION", least=24, rank=2),
+    Column("DESCRIPTION", least=24, rank=2, is_cut=True),
 )
 
 

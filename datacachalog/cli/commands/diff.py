@@ -11,12 +11,10 @@ from cyclopts import Parameter
 from datacachalog.catalog import load_catalog
 from datacachalog.cli.app import Exit, GlobalOptions, Here, UsageError, show_errors
 from datacachalog.cli.completion import complete_names
-from datacachalog.cli.console import Terminal
-from datacachalog.cli.documents import Document, error_document
+from datacachalog.cli.console import Cell, Column, Terminal, render_table, visible
+from datacachalog.cli.json import Document, error_document
 from datacachalog.cli.options import Jobs, Json
 from datacachalog.cli.progress import watch
-from datacachalog.cli.tables import Cell, Column, render
-from datacachalog.cli.visible import visible
 from datacachalog.lock import lockfile
 from datacachalog.lock.compare import Change, Comparison, FileChange
 from datacachalog.lock.file import CatalogLock
@@ -129,11 +127,11 @@ def show_summaries(found: Iterable[Comparison], terminal: Terminal) -> None:
         [c.name, *(_count(c, change) for change in Change), _growth(c.growth)] for c in found
     ]
     if rows:
-        terminal.data(render(terminal.out, _SUMMARY, rows))
+        terminal.data(render_table(terminal.out, _SUMMARY, rows))
 
 
 _SUMMARY = (
-    Column("NAME", least=12, cut_middle=True),
+    Column("NAME"),
     Column("ADDED", align_right=True),
     Column("REMOVED", align_right=True),
     Column("CHANGED", align_right=True),
@@ -141,7 +139,7 @@ _SUMMARY = (
 )
 _FILES = (
     Column(""),
-    Column("FILE", least=20, cut_middle=True),
+    Column("FILE", least=20),
     Column("BEFORE", align_right=True, rank=1),
     Column("AFTER", align_right=True, rank=1),
 )
@@ -167,7 +165,7 @@ def _show(found: Iterable[Comparison], terminal: Terminal) -> None:
         title = terminal.out.paint(visible(comparison.name), "bold")
         terminal.out.line(f"{title}: {summary(comparison)}")
         rows = [_file_row(change) for change in comparison.changes]
-        terminal.data(render(terminal.out, _FILES, rows, has_head=False, indent=2))
+        terminal.data(render_table(terminal.out, _FILES, rows, has_head=False, indent=2))
 
 
 def summary(comparison: Comparison) -> str:

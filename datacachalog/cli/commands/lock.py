@@ -10,12 +10,10 @@ from cyclopts.validators import Number
 from datacachalog.catalog import load_catalog
 from datacachalog.cli.app import Exit, GlobalOptions, Here, UsageError, show_errors
 from datacachalog.cli.commands.diff import comparison_document, show_failures, show_summaries
-from datacachalog.cli.console import Terminal
-from datacachalog.cli.documents import Document, error_document, instant
+from datacachalog.cli.console import Cell, Column, Terminal, plural, render_table, visible
+from datacachalog.cli.json import Document, error_document, instant
 from datacachalog.cli.options import AsOf, Jobs, Json, Name, Names
 from datacachalog.cli.progress import watch
-from datacachalog.cli.tables import Cell, Column, render
-from datacachalog.cli.visible import plural, visible
 from datacachalog.lock.rules import LockReport
 from datacachalog.model import ObjectVersion
 from datacachalog.spec.units import format_size
@@ -185,7 +183,7 @@ def _version_lines(
 ) -> Iterator[str]:
     """Return one table; where there may be many files, each one's name stands above its rows."""
     rows = [_row(version, has_ids=has_ids) for version in found]
-    lines = iter(render(terminal.out, _COLUMNS, rows, indent=2 if has_keys else 0))
+    lines = iter(render_table(terminal.out, _COLUMNS, rows, indent=2 if has_keys else 0))
     yield next(lines)
     for relpath, history in groupby(found, key=lambda version: version.relpath):
         if has_keys:

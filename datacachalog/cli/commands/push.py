@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from datacachalog.catalog import load_catalog
 from datacachalog.cli.app import Exit, GlobalOptions, Here
-from datacachalog.cli.documents import instant
+from datacachalog.cli.json import instant
 from datacachalog.cli.options import Json, Name
 from datacachalog.cli.progress import watch
 from datacachalog.spec.units import format_duration, format_size

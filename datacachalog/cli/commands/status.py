@@ -1,7 +1,7 @@
 """Commands on what is here: status compares it with the sources, show tells all of one dataset."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -10,13 +10,17 @@ from cyclopts import Parameter
 from datacachalog.catalog import load_catalog
 from datacachalog.cli.app import Exit, GlobalOptions, Here, show_errors
 from datacachalog.cli.commands.catalog import pick, read_catalog, shown_source
-from datacachalog.cli.console import Terminal
-from datacachalog.cli.documents import dataset_document
-from datacachalog.cli.json import status_document
+from datacachalog.cli.console import (
+    Cell,
+    Column,
+    Terminal,
+    plural,
+    render_table,
+    shown_path,
+)
+from datacachalog.cli.json import dataset_document, status_document
 from datacachalog.cli.options import Json, Name, Names, StatusOptions
 from datacachalog.cli.progress import watch
-from datacachalog.cli.tables import Cell, Column, render
-from datacachalog.cli.visible import plural, shown_path, visible
 from datacachalog.model import Latest
 from datacachalog.spec.dataset import landing
 from datacachalog.spec.loader import LoadedCatalog
@@ -60,7 +64,7 @@ def status(
 
 
 _COLUMNS = (
-    Column("NAME", least=20),
+    Column("NAME"),
     Column("STATUS"),
     Column("FILES", rank=3, align_right=True),
     Column("SIZE", rank=3, align_right=True),
@@ -84,7 +88,7 @@ def _show_states(states: Sequence[DatasetStatus], terminal: Terminal) -> None:
     now = datetime.now(UTC)
     rows = [_row(state, now) for state in states]
     if rows:
-        terminal.data(render(terminal.out, _COLUMNS, rows))
+        terminal.data(render_table(terminal.out, _COLUMNS, rows))
     show_errors({s.name: s.error for s in states if s.error is not None}, terminal)
     if len(states) > 1:
         terminal.note(_summary(states))
@@ -150,10 +154,9 @@ def show(
         body = {**dataset_document(dataset, loaded), "on_disk": on_disk}
         terminal.document("dataset", body)
         return Exit.DONE
-    facts = [(term, text) for term, text in _facts(dataset, loaded, state) if text]
-    width = max(len(term) for term, _ in facts)
-    for term, text in facts:
-        terminal.out.line(f"{terminal.out.paint(term.ljust(width), 'dim')}  {visible(text)}")
+    facts = [(Cell(term, "dim"), text) for term, text in _facts(dataset, loaded, state) if text]
+    columns = Column(""), Column("", least=20)
+    terminal.data(render_table(terminal.out, columns, facts, has_head=False))
     return Exit.DONE
 
 
@@ -190,8 +193,8 @@ def _is_weak(state: DatasetStatus) -> bool:
     return state.plan is not None and any(o.is_weak for o in state.plan.resolution.objects)
 
 
-def _pairs(values: object) -> str:
-    return ", ".join(f"{key}: {value}" for key, value in dict(values).items())  # type: ignore[call-overload]
+def _pairs(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in values.items())
 
 
 def _is_here(state: DatasetStatus) -> bool:
@@ -202,11 +205,8 @@ def _on_disk(state: DatasetStatus) -> str:
     locked = "locked; " if state.is_locked else ""
     if not _is_here(state):
         return f"{locked}not fetched"
-    age = (
-        "" if state.checked is None else f", checked {format_age(state.checked, datetime.now(UTC))}"
-    )
+    age = f"checked {format_age(state.checked, datetime.now(UTC))}" if state.checked else ""
     if state.error is not None:
-        return f"{age.removeprefix(', ')}; {state.error}"
-    rest = _changes(state)
-    size = f"{locked}{plural(state.files, 'file')}, {format_size(state.size)}{age}"
-    return f"{size}; {rest}" if rest else size
+        return f"{age}; {state.error}"
+    size = f"{locked}{plural(state.files, 'file')}, {format_size(state.size)}"
+    return "; ".join(filter(None, [f"{size}, {age}" if age else size, _changes(state)]))
