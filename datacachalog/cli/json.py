@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from datacachalog.errors import DatacachalogError, InvalidCatalogError
 from datacachalog.model import Latest
-from datacachalog.spec.dataset import landing
+from datacachalog.spec.landing import landing
 
 if TYPE_CHECKING:  # what only reads the catalog loads no sync
     from datacachalog.spec.loader import LoadedCatalog

@@ -1,6 +1,7 @@
 """Commands on the shared cache: cache dir, stats, prune, clear; invalidate, invalidate-glob."""
 
 import os
+import shutil
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -104,6 +105,8 @@ def clear(*, json: Json = False, options: GlobalOptions = GlobalOptions(), termi
     """
     store = _store(options)
     gone = store.clear()
+    # Earlier versions kept there what they had read of catalogs.
+    shutil.rmtree(cache_dir(None, os.environ) / "v1" / "catalogs", ignore_errors=True)
     _tell(gone.objects, gone.size, store, terminal, json=json)
     return Exit.DONE
 

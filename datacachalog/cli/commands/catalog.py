@@ -15,11 +15,10 @@ from datacachalog.cli.json import dataset_document, invalid_document
 from datacachalog.cli.options import Json, Names, Offline, StatusOptions
 from datacachalog.errors import CatalogError, DatasetNotFoundError, InvalidCatalogError
 from datacachalog.spec.discovery import find_catalog
-from datacachalog.spec.editor import add_to_file
+from datacachalog.spec.editor import NEW_CATALOG, add_to_file
 from datacachalog.spec.loader import LoadedCatalog, load
 from datacachalog.spec.models import Dataset
 from datacachalog.spec.schema import schema_text
-from datacachalog.spec.template import NEW_CATALOG
 from datacachalog.suggest import did_you_mean
 
 

@@ -22,7 +22,7 @@ from datacachalog.cli.json import dataset_document, status_document
 from datacachalog.cli.options import Json, Name, Names, StatusOptions
 from datacachalog.cli.progress import watch
 from datacachalog.model import Latest
-from datacachalog.spec.dataset import landing
+from datacachalog.spec.landing import landing
 from datacachalog.spec.loader import LoadedCatalog
 from datacachalog.spec.models import Dataset
 from datacachalog.spec.units import format_age, format_duration, format_size

@@ -50,6 +50,16 @@ def test_clear_leaves_the_data(dcl: Dcl, project: Path) -> None:
     assert (project / "data/one/one.txt").read_text() == "one\n"
 
 
+def test_clear_removes_what_earlier_versions_kept(dcl: Dcl, project: Path, tmp_path: Path) -> None:
+    """They wrote what they had read of catalogs beside the objects."""
+    folder = tmp_path / "cache/v1/catalogs"
+    folder.mkdir(parents=True)
+    (folder / "abcdef").write_text("{}")
+    dcl("cache", "clear")
+
+    assert not folder.exists()
+
+
 def test_prune_needs_a_limit(dcl: Dcl, project: Path) -> None:
     """Without any limit, nothing is removed by guessing."""
     assert dcl("cache", "prune").code == 2
