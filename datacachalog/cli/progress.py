@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datacachalog.cli.console import Terminal, plural, visible
-from datacachalog.cli.sentences import tell_dataset
 from datacachalog.events import (
     DatasetFinished,
     Event,
@@ -27,6 +26,7 @@ from datacachalog.events import (
     Warned,
     ignore,
 )
+from datacachalog.spec.units import format_size
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -76,7 +76,7 @@ class Notes:
             case Retrying(name, _, error, _, delay):
                 self._note(f"{name}: {error}; trying again in {delay:.1f} s")
             case DatasetFinished() if self._has_datasets:
-                self._note(f"{event.dataset}: {tell_dataset(event)}")
+                self._note(f"{event.dataset}: {_tell_dataset(event)}")
             case Warned(name, message, hint):
                 with self._lock:
                     self._warnings[message] += 1
@@ -213,3 +213,27 @@ def _new_bars(console: Console) -> Progress:
         expand=True,
         speed_estimate_period=5,
     )
+
+
+def _tell_dataset(done: DatasetFinished) -> str:
+    """Return what became of one dataset's files.
+
+    >>> _tell_dataset(DatasetFinished("orders", downloaded=2, downloaded_bytes=2048, hits=1))
+    '2 downloaded, 1 up to date (2.0 kB)'
+    """
+    if done.error is not None:
+        return "failed"
+    counts = tell_counts(done.downloaded, done.linked, done.hits, done.dropped)
+    size = done.downloaded_bytes if done.downloaded else done.total_bytes
+    return f"{', '.join(counts) or 'no files'} ({format_size(size)})"
+
+
+def tell_counts(downloaded: int, linked: int, hits: int, dropped: int) -> list[str]:
+    """Return what became of files, in words for each count that is not zero."""
+    pairs = (
+        (downloaded, "downloaded"),
+        (linked, "linked from cache"),
+        (hits, "up to date"),
+        (dropped, "removed"),
+    )
+    return [f"{count:,} {word}" for count, word in pairs if count]

@@ -1,10 +1,10 @@
-"""Commands that look closely: show, verify, doctor."""
+"""Commands that check: verify hashes what is here, doctor looks at what a sync depends on."""
 
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from itertools import groupby, islice
@@ -15,30 +15,26 @@ from datacachalog import __version__, uri
 from datacachalog.cache import files
 from datacachalog.cache.files import LinkKind
 from datacachalog.catalog import Catalog, load_catalog
-from datacachalog.cli import exits
+from datacachalog.cli.app import Exit, GlobalOptions, Here, show_errors
+from datacachalog.cli.commands.catalog import pick, read_catalog
 from datacachalog.cli.console import Cell, Column, Terminal, plural, render_table, visible
-from datacachalog.cli.json import dataset_document, status_document, verification_document
-from datacachalog.cli.opening import pick, read_catalog
-from datacachalog.cli.options import DEFAULTS, Here, Jobs, Json, Name, Names, Offline, Options
+from datacachalog.cli.json import verification_document
+from datacachalog.cli.options import Jobs, Json, Names, Offline
 from datacachalog.cli.progress import watch
-from datacachalog.cli.showing import shown_path, shown_source
-from datacachalog.cli.states import changes
 from datacachalog.errors import (
     CatalogNotFoundError,
     DatacachalogError,
     InvalidCatalogError,
     NotFetchedError,
 )
-from datacachalog.model import Latest
 from datacachalog.settings import cache_dir
-from datacachalog.spec.landing import landing
 from datacachalog.spec.loader import LoadedCatalog
 from datacachalog.spec.models import Dataset, StorageSettings
-from datacachalog.spec.units import format_age, format_duration, format_size
+from datacachalog.spec.units import format_duration, format_size
 from datacachalog.storage.object_store_settings import OBSTORE, chosen_engine, reachable_engine
 from datacachalog.storage.s3 import S3Storage
 from datacachalog.storage.s3.connection import Connection, connect
-from datacachalog.sync.results import DatasetStatus, Freshness, Verification
+from datacachalog.sync.results import Verification
 
 _MANY = 20
 """Bad files shown per dataset, unless `--verbose`."""
@@ -47,89 +43,11 @@ _LITTLE_SPACE = 1_000_000_000
 _MUCH_SKEW = timedelta(minutes=5)  # S3 refuses requests that are 15 minutes off
 
 
-def show(
-    name: Name,
-    /,
-    *,
-    json: Json = False,
-    options: Options = DEFAULTS,
-    terminal: Here,
-) -> int:
-    """Show all about one dataset.
-
-    What the catalog says of it, with defaults merged, and what is on disk. Asks no network.
-    """
-    loaded = read_catalog(options.catalog)
-    dataset = pick(loaded, [name])[0]
-    state = load_catalog(loaded.path).status(name, offline=True)[0]
-    if json:
-        on_disk = status_document(state) if _is_here(state) else None
-        body = {**dataset_document(dataset, loaded), "on_disk": on_disk}
-        terminal.document("dataset", body)
-        return exits.DONE
-    facts = [(Cell(term, "dim"), text) for term, text in _facts(dataset, loaded, state) if text]
-    columns = Column(""), Column("", least=20)
-    terminal.data(render_table(terminal.out, columns, facts, has_head=False))
-    return exits.DONE
-
-
-def _facts(dataset: Dataset, catalog: LoadedCatalog, state: DatasetStatus) -> list[tuple[str, str]]:
-    """Return what is worth a line about a dataset; an empty text is none."""
-    checksum = dataset.checksum
-    return [
-        ("name", dataset.name),
-        ("description", dataset.description or ""),
-        ("owner", dataset.owner or ""),
-        ("tags", ", ".join(dataset.tags)),
-        *(("source", shown_source(source, catalog.root)) for source in dataset.sources),
-        ("exclude", ", ".join(dataset.exclude)),
-        ("as of", "" if isinstance(dataset.pin, Latest) else str(dataset.pin)),
-        ("storage", dataset.storage or ""),
-        ("lands in", shown_path(catalog.root / landing(dataset, catalog.data))),
-        ("format", dataset.format or ""),
-        ("reader", dataset.reader or ""),
-        ("read args", _pairs(dataset.read_args)),
-        ("checksum", checksum if isinstance(checksum, str) else _pairs(checksum or {})),
-        ("push", "allowed" if dataset.push else ""),
-        ("if empty", "accepted" if dataset.allow_empty else ""),
-        ("if unreachable", "an error" if dataset.on_stale == "error" else ""),
-        ("trusted for", format_duration(dataset.max_age) if dataset.max_age else ""),
-        ("metadata", _pairs(dataset.metadata)),
-        ("declared in", catalog.declared.get(dataset.name, "")),
-        ("on disk", _on_disk(state)),
-        ("identity", "weak" if _is_weak(state) else ""),
-    ]
-
-
-def _is_weak(state: DatasetStatus) -> bool:
-    """Tell whether a change of the source may go unseen: only size and time identify a file."""
-    return state.plan is not None and any(o.is_weak for o in state.plan.resolution.objects)
-
-
-def _pairs(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{key}: {value}" for key, value in values.items())
-
-
-def _is_here(state: DatasetStatus) -> bool:
-    return state.checked is not None or state.freshness not in (Freshness.MISSING, Freshness.ERROR)
-
-
-def _on_disk(state: DatasetStatus) -> str:
-    locked = "locked; " if state.is_locked else ""
-    if not _is_here(state):
-        return f"{locked}not fetched"
-    age = f"checked {format_age(state.checked, datetime.now(UTC))}" if state.checked else ""
-    if state.error is not None:
-        return f"{age}; {state.error}"
-    size = f"{locked}{plural(state.files, 'file')}, {format_size(state.size)}"
-    return "; ".join(filter(None, [f"{size}, {age}" if age else size, changes(state)]))
-
-
 def verify(
     *names: Names,
     jobs: Jobs = None,
     json: Json = False,
-    options: Options = DEFAULTS,
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """Hash the files here once more.
@@ -138,10 +56,9 @@ def verify(
     Asks no network.
     """
     catalog = load_catalog(options.catalog)
-    wanted = tuple(dict.fromkeys(names))
-    with watch(terminal, len(wanted or catalog.datasets)) as report:
-        verdicts = catalog.verify(*wanted, jobs=jobs, report=report)
-    if not wanted:
+    with watch(terminal, len(set(names) or catalog.datasets)) as report:
+        verdicts = catalog.verify(*names, jobs=jobs, report=report)
+    if not names:
         # Nobody asked for those that are not here.
         verdicts = [v for v in verdicts if not isinstance(v.error, NotFetchedError)]
     if json:
@@ -150,8 +67,8 @@ def verify(
     else:
         _show_verdicts(verdicts, terminal)
     if any(verdict.bad for verdict in verdicts):
-        return exits.VERDICT
-    return exits.FAILED if any(verdict.error for verdict in verdicts) else exits.DONE
+        return Exit.VERDICT
+    return Exit.FAILED if any(verdict.error for verdict in verdicts) else Exit.DONE
 
 
 def _show_verdicts(verdicts: list[Verification], terminal: Terminal) -> None:
@@ -160,9 +77,7 @@ def _show_verdicts(verdicts: list[Verification], terminal: Terminal) -> None:
         terminal.data(visible(f"{verdict.name}/{bad.relpath}: {bad.reason}") for bad in shown)
         if hidden := len(verdict.bad) - len(shown):
             terminal.note(f"{verdict.name}: {plural(hidden, 'more bad file')} (`-v` shows all)")
-    for verdict in verdicts:
-        if verdict.error is not None:
-            terminal.error(f"{verdict.name}: {verdict.error}", verdict.error.hint)
+    show_errors({v.name: v.error for v in verdicts if v.error is not None}, terminal)
     hashed = plural(sum(verdict.files for verdict in verdicts), "file")
     count = sum(len(verdict.bad) for verdict in verdicts)
     size = format_size(sum(verdict.size for verdict in verdicts))
@@ -208,7 +123,7 @@ def doctor(
     *names: Names,
     offline: Offline = False,
     json: Json = False,
-    options: Options = DEFAULTS,
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """Say what is in effect, and what is wrong.
@@ -223,7 +138,7 @@ def doctor(
         terminal.document("diagnosis", {"checks": found})
     else:
         _show_checks(checks, terminal)
-    return exits.VERDICT if any(c.verdict is Verdict.BAD for c in checks) else exits.DONE
+    return Exit.VERDICT if any(c.verdict is Verdict.BAD for c in checks) else Exit.DONE
 
 
 def _show_checks(checks: Sequence[Check], terminal: Terminal) -> None:

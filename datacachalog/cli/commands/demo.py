@@ -22,10 +22,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from datacachalog.cli import exits
+from datacachalog.cli.app import Exit, GlobalOptions, Here
 from datacachalog.cli.console import DEFAULT_WIDTH, Cell, Column, Terminal, render_table
 from datacachalog.cli.demo_server import DemoBucket, serve_bucket
-from datacachalog.cli.options import DEFAULTS, Globals, Here, Options
 from datacachalog.errors import DatacachalogError
 
 BUCKET = "acme-lake"
@@ -56,7 +55,7 @@ def demo(
         bool,
         Parameter(name="--keep", help="Keep the folder, and at a terminal the server until Ctrl-C"),
     ] = False,
-    options: Options = DEFAULTS,
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """Walk through it all, on an S3 server of its own.
@@ -81,7 +80,7 @@ def demo(
             _stay(stage)
     if not keep:
         stage.say(f"All of this was in {folder}, which is gone now; `dcl demo --keep` keeps it.")
-    return exits.DONE
+    return Exit.DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class Stage:
     """
 
     terminal: Terminal
-    options: Globals
+    options: GlobalOptions
     bucket: DemoBucket
     folder: Path
     place: str = "acme"
@@ -124,7 +123,7 @@ class Stage:
         self.prompt(f"cat {file}")
         self.terminal.data((self.project / file).read_text(encoding="utf-8").splitlines())
 
-    def dcl(self, *words: str, expect: int = exits.DONE) -> None:
+    def dcl(self, *words: str, expect: int = Exit.DONE) -> None:
         """Run a command as a user would; both of its streams go where this one's output goes."""
         self.prompt(f"dcl {' '.join(words)}")
         with ExitStack() as cleanup:
@@ -225,7 +224,7 @@ def _push(stage: Stage) -> None:
     )
     stage.bucket.put("forecast/latest.csv", "month,amount\n2026-08,97000\n2026-09,99000\n")
     forecast.write_text("month,amount\n2026-08,123000\n", encoding="utf-8")
-    stage.dcl("push", "forecast", forecast.name, expect=exits.FAILED)
+    stage.dcl("push", "forecast", forecast.name, expect=Exit.FAILED)
     stage.dcl("sync", "forecast")
 
 
@@ -253,7 +252,7 @@ def _lock(stage: Stage) -> None:
     stage.say("Then the source moves on: prices rise again, and August's orders arrive.")
     stage.bucket.put("prices/list.csv", _prices(140))
     stage.bucket.put("orders/year=2026/month=08/orders.csv", _orders(8, "shipped"))
-    stage.dcl("outdated", expect=exits.VERDICT)
+    stage.dcl("outdated", expect=Exit.VERDICT)
     stage.dcl("diff")
     stage.say("What is locked stays as it is until you say `dcl lock --upgrade`.")
     stage.dcl("sync")
