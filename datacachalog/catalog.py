@@ -49,7 +49,7 @@ from datacachalog.spec.models import CacheSettings, Dataset, DataSettings, Stora
 from datacachalog.storage import open_storage, wrap_filesystem
 from datacachalog.storage.base import Storage
 from datacachalog.suggest import did_you_mean
-from datacachalog.sync.dataset import DatasetSync
+from datacachalog.sync.dataset import DatasetSync, SyncResult
 from datacachalog.sync.get import retrieve
 from datacachalog.sync.project import Project, what_there_is
 from datacachalog.sync.push import push
@@ -244,17 +244,16 @@ class Catalog:
         chosen = self._project.choose(names)
         lock = self._lock_for(options, chosen)
 
-        def sync(dataset: DatasetSync) -> tuple[Outcome, LockedDataset | None]:
-            return dataset.sync(dry_run=dry_run), dataset.lock.news
-
-        def failed(name: str, error: DatacachalogError) -> tuple[Outcome, None]:
+        def failed(name: str, error: DatacachalogError) -> SyncResult:
             outcome = Outcome(name, error=error)
             options.report(outcome.event())
-            return outcome, None
+            return SyncResult(outcome)
 
-        results = self._project.each(chosen, options, sync, failed, lock=lock)
-        outcomes = tuple(outcome for outcome, _ in results)
-        entries = [entry for _, entry in results if entry is not None]
+        results = self._project.each(
+            chosen, options, lambda sync: sync.sync(dry_run=dry_run), failed, lock=lock
+        )
+        outcomes = tuple(result.outcome for result in results)
+        entries = [result.lock_entry for result in results if result.lock_entry is not None]
         self.lock_file.update(entries)
         limit = self.cache.max_size
         if limit is not None and any(outcome.downloaded for outcome in outcomes):

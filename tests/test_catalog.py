@@ -334,7 +334,7 @@ def test_datasets_that_share_a_folder_do_not_disturb_each_other(project: Project
 
 
 def test_an_outer_thread_pool_does_not_deadlock(project: Project) -> None:
-    """Walkers and workers are two pools: one job each is enough."""
+    """Datasets and the work of them have two pools: one job each is enough."""
     put_many(project, 6)
     catalog = project.catalog(*many(6))
     done = threading.Event()

@@ -95,8 +95,7 @@ class LockView:
     """What the lock says of one dataset in one run, and what it should say afterwards.
 
     `lock` is None where none counts. `root` is the project, which local files are named
-    from. `news` is the entry that the lock should get, once a sync knows it. `fits` tells
-    whether the lock has the dataset, as the catalog has it now.
+    from. `fits` tells whether the lock has the dataset, as the catalog has it now.
     """
 
     dataset: "Dataset"
@@ -104,7 +103,6 @@ class LockView:
     root: Path
     lock: CatalogLock | None = None
     mode: LockMode = LockMode.OBEY
-    news: LockedDataset | None = None
     fits: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -127,23 +125,30 @@ class LockView:
         """Return the entry that says what the dataset resolved to, without hashes."""
         return locked_dataset(self.dataset, self.pin, objects, endpoint, self.root)
 
-    def note(self, resolution: Resolution, placed: PlacedFiles) -> None:
-        """Set as `news` what a sync learnt: objects that were not locked, hashes that lacked.
+    def entry_after(self, resolution: Resolution, placed: PlacedFiles) -> LockedDataset | None:
+        """Return the entry that the lock should get after a sync, or None if it need not change.
 
-        What was answered from the state is no news: it may be old, and lacks version ids.
+        That is for objects that were not locked, or lacked hashes. What was answered from the
+        state may be old, and lacks version ids: it never gets into the lock.
         """
         if self.lock is None or self.mode is not LockMode.OBEY:
-            return
-        if resolution.origin is Origin.STATE:
-            return
-        if resolution.origin is Origin.LOCK:
-            if len(resolution.hashes) == len(resolution.objects):
-                return
-            entry = self.lock.datasets[self.dataset.name]
-        else:
-            entry = self.entry_for(resolution.objects, resolution.endpoint)
-        hashes = zip(placed.relpath, placed.blake3, strict=True)
-        self.news = replace(entry, hashes={path: b3 for path, b3 in hashes if b3 is not None})
+            return None
+        match resolution.origin:
+            case Origin.STATE:
+                return None
+            case Origin.LOCK if len(resolution.hashes) == len(resolution.objects):
+                return None
+            case Origin.LOCK:
+                entry = self.lock.datasets[self.dataset.name]
+            case _:
+                entry = self.entry_for(resolution.objects, resolution.endpoint)
+        return with_hashes(entry, placed)
+
+
+def with_hashes(entry: LockedDataset, placed: PlacedFiles) -> LockedDataset:
+    """Return an entry with the hashes of what is in place, as far as they are known."""
+    hashes = zip(placed.relpath, placed.blake3, strict=True)
+    return replace(entry, hashes={path: b3 for path, b3 in hashes if b3 is not None})
 
 
 def fits(entry: LockedDataset | None, dataset: "Dataset", root: Path) -> bool:

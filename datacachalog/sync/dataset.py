@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from datacachalog import events, globs
 from datacachalog.cache.file_lock import FileLock
@@ -27,7 +27,7 @@ from datacachalog.errors import (
 )
 from datacachalog.gc_pause import collection_paused
 from datacachalog.lock.file import LockedDataset, PinKind
-from datacachalog.lock.rules import LockView, find_local, lost
+from datacachalog.lock.rules import LockView, find_local, lost, with_hashes
 from datacachalog.model import EPOCH, Latest, ObjectVersion, Origin, Pin, RemoteObject, Resolution
 from datacachalog.storage.base import MisreadKeyError, Storage
 from datacachalog.sync.download import no_room
@@ -48,6 +48,13 @@ T = TypeVar("T")
 
 RESOLVE_AGAIN = 3
 """How often a dataset is resolved again because its source changed during the transfer."""
+
+
+class SyncResult(NamedTuple):
+    """What became of one dataset, and the entry that the lock should get, if it must change."""
+
+    outcome: Outcome
+    lock_entry: LockedDataset | None = None
 
 
 @dataclass(slots=True)
@@ -207,9 +214,8 @@ class DatasetSync:
         state = self.states.read(self.key)
         if state is None:
             return None
-        entry = self.lock.entry_for((placed.object for placed in state.files), state.endpoint)
-        known = zip(state.files.relpath, state.files.blake3, strict=True)
-        return replace(entry, hashes={path: b3 for path, b3 in known if b3 is not None})
+        entry = self.lock.entry_for(state.files.objects(), state.endpoint)
+        return with_hashes(entry, state.files)
 
     def status(self) -> DatasetStatus:
         """Return how the dataset stands; changes nothing."""
@@ -242,14 +248,14 @@ class DatasetSync:
 
     # --- syncing ------------------------------------------------------------------
 
-    def sync(self, *, dry_run: bool = False) -> Outcome:
+    def sync(self, *, dry_run: bool = False) -> SyncResult:
         """Make the folder match, and return what was done.
 
         A source that changes meanwhile is resolved again, at most three times.
         """
         for attempt in count(1):
             try:
-                outcome = self._sync_once(dry_run=dry_run)
+                result = self._sync_once(dry_run=dry_run)
                 break
             except ObjectChangedError as exc:
                 if self.policy.offline or self.lock.find() is not None:
@@ -263,13 +269,13 @@ class DatasetSync:
                     self._warn(f"{exc}; resolving again ({attempt})")
                 # What was known without asking has just proven wrong.
                 self.policy = replace(self.policy, refresh=True)
-        self.run.report(outcome.event())
-        return outcome
+        self.run.report(result.outcome.event())
+        return result
 
-    def _sync_once(self, *, dry_run: bool) -> Outcome:
+    def _sync_once(self, *, dry_run: bool) -> SyncResult:
         before, todo = self._compare()
         if dry_run:
-            return self._outcome(todo)
+            return SyncResult(self._outcome(todo))
         if self._is_done(before, todo):
             return self._confirm(before, todo)
         with self._locked() as has_waited:
@@ -333,7 +339,7 @@ class DatasetSync:
         checksum = self.dataset.checksum
         return "" if checksum is None else json.dumps(checksum, sort_keys=True)
 
-    def _confirm(self, before: RecoveredState, todo: Plan) -> Outcome:
+    def _confirm(self, before: RecoveredState, todo: Plan) -> SyncResult:
         """Record that all still is as it should be, writing as little as possible."""
         resolution, state = todo.resolution, before.state
         assert state is not None
@@ -344,11 +350,10 @@ class DatasetSync:
                 self.states.write(self.key, fresh)
             elif state.checked != fresh.checked:
                 self.states.confirm(self.key, fresh.checked)
-        self.lock.note(resolution, state.files)
         self.disk.sweep_all()
-        return self._outcome(todo)
+        return SyncResult(self._outcome(todo), self.lock.entry_after(resolution, state.files))
 
-    def _carry_out(self, before: RecoveredState, todo: Plan) -> Outcome:
+    def _carry_out(self, before: RecoveredState, todo: Plan) -> SyncResult:
         if self.policy.offline and todo.downloads:
             raise OfflineError(
                 f"{len(todo.downloads)} files of '{self.dataset.name}' are not in the cache,"
@@ -365,8 +370,8 @@ class DatasetSync:
                 raise
             # It was there when it was resolved a moment ago: deleted meanwhile.
             raise ObjectChangedError(f"{exc}, although it was listed", hint=exc.hint) from exc
-        self.lock.note(todo.resolution, result.placed)
-        return self._outcome(todo, result)
+        entry = self.lock.entry_after(todo.resolution, result.placed)
+        return SyncResult(self._outcome(todo, result), entry)
 
     def _transfer(self, before: RecoveredState, todo: Plan) -> TransferResult:
         """Do what the plan says, and record what is in place, last of all."""

@@ -1,4 +1,4 @@
-"""The line for one dataset, from what is remote to exact files and back to idle."""
+"""One dataset along the pipeline, from what is remote to exact files and back to idle."""
 
 import os
 import shutil
