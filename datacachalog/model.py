@@ -74,8 +74,8 @@ class RemoteObject(NamedTuple):
         return self.etag == other.etag and self.modified == other.modified
 
 
-IDENTITY = attrgetter("uri", "size", "etag", "version_id")
-"""Two objects that have these alike, and an ETag, are surely the same (see `is_same_as`)."""
+IDENTITY = attrgetter("uri", "size", "etag")
+"""Objects that have these alike, and not two version ids, are the same (see `is_same_as`)."""
 
 
 class DeleteMarker(NamedTuple):

@@ -27,11 +27,13 @@ class PlacedFile(NamedTuple):
 class PlacedFiles:
     """Placed files as columns of one length, sorted by `relpath`, which is unique.
 
-    `modified_us` is in microseconds since the epoch.
+    `base` is what all URIs begin with, `key` the rest of each: nearly always its relpath, so
+    that no text is there twice. `modified_us` is in microseconds since the epoch.
     """
 
+    base: str
     relpath: list[str]
-    uri: list[str]
+    key: list[str]
     size: list[int]
     modified_us: list[int]
     etag: list[str | None]
@@ -43,9 +45,13 @@ class PlacedFiles:
     def of(cls, placed: Iterable[PlacedFile]) -> "PlacedFiles":
         """Return the columns of files, which are sorted on the way."""
         rows = sorted(placed, key=lambda p: p.object.relpath)
+        relpath, uri = [p.object.relpath for p in rows], [p.object.uri for p in rows]
+        base = uri[0][: len(uri[0]) - len(relpath[0])] if uri else ""
+        is_below = all(map(eq, uri, map(base.__add__, relpath)))
         return cls(
-            relpath=[p.object.relpath for p in rows],
-            uri=[p.object.uri for p in rows],
+            base=base if is_below else "",
+            relpath=relpath,
+            key=relpath if is_below else uri,
             size=[p.object.size for p in rows],
             modified_us=[p.object.mtime_ns // 1000 for p in rows],
             etag=[p.object.etag for p in rows],
@@ -60,6 +66,11 @@ class PlacedFiles:
     def __iter__(self) -> Iterator[PlacedFile]:
         return map(PlacedFile, self.objects(), self.blake3, self.mtime_ns)
 
+    @property
+    def uri(self) -> Iterator[str]:
+        """Yield the URI of each file."""
+        return map(self.base.__add__, self.key)
+
     def objects(self) -> Iterator[RemoteObject]:
         """Yield the object of each file."""
         modified = (EPOCH + us * MICROSECOND for us in self.modified_us)
@@ -71,13 +82,12 @@ class PlacedFiles:
         i = bisect_left(self.relpath, relpath)
         if self.relpath[i : i + 1] != [relpath]:
             return None
-        fields = (column[i : i + 1] for column in self.columns())
-        return next(iter(PlacedFiles(*fields)))
+        return next(iter(self.take([i])))
 
     def take(self, rows: Iterable[int]) -> "PlacedFiles":
         """Return the files of these rows, which ascend."""
         rows = list(rows)
-        return PlacedFiles(*([column[i] for i in rows] for column in self.columns()))
+        return PlacedFiles(self.base, *([column[i] for i in rows] for column in self.columns()))
 
     def split(self, relpaths: Collection[str]) -> tuple["PlacedFiles", "PlacedFiles"]:
         """Return the files at `relpaths`, and the others."""
@@ -91,11 +101,13 @@ class PlacedFiles:
 
         An invalidated file never is.
         """
-        recorded = zip(self.uri, self.size, self.etag, self.version_id, strict=True)
+        recorded = zip(self.uri, self.size, self.etag, strict=True)
         equal = map(eq, map(IDENTITY, objects), recorded)
+        versions = zip((obj.version_id for obj in objects), self.version_id, strict=True)
+        known = zip(equal, self.etag, self.blake3, versions, strict=True)
         same = [
-            is_equal and etag is not None and blake3 is not None
-            for is_equal, etag, blake3 in zip(equal, self.etag, self.blake3, strict=True)
+            is_equal and None not in (etag, blake3) and (None in two or two[0] == two[1])
+            for is_equal, etag, blake3, two in known
         ]
         # Few, nearly always, need a closer look.
         others = [i for i, is_same in enumerate(same) if not is_same and self.blake3[i] is not None]
@@ -119,14 +131,18 @@ class PlacedFiles:
         fresh = PlacedFiles.of([*learnt, *placed])
         replaced = set(fresh.relpath)
         rows = [i for i in rows if self.relpath[i] not in replaced]
+        if not rows:
+            return fresh
+        if fresh and fresh.base != self.base:
+            return PlacedFiles.of([*self.take(rows), *fresh])
         rows += range(len(self), len(self) + len(fresh))
         columns = [[*old, *new] for old, new in zip(self.columns(), fresh.columns(), strict=True)]
         rows.sort(key=columns[0].__getitem__)
-        return PlacedFiles(*([column[i] for i in rows] for column in columns))
+        return PlacedFiles(self.base, *([column[i] for i in rows] for column in columns))
 
     def columns(self) -> list[list[Any]]:
         """Return all columns, in the order of the fields."""
-        return [getattr(self, name) for name in self.__slots__]
+        return [getattr(self, name) for name in self.__slots__ if name != "base"]
 
     def _rows_at(self, relpaths: Iterable[str]) -> list[int]:
         wanted = set(relpaths)

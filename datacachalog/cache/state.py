@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +142,7 @@ def _encode(state: State) -> Iterator[bytes]:
     remote's, and what is unknown of every file.
     """
     placed = state.files
-    base = _base(placed)
+    is_below = placed.key == placed.relpath
     head = {
         "format": FORMAT,
         "dataset": state.dataset,
@@ -152,12 +151,12 @@ def _encode(state: State) -> Iterator[bytes]:
         "endpoint": state.endpoint,
         "root": state.root,
         "checksum": state.checksum,
-        "base": base,
+        "base": placed.base if is_below else None,
     }
     has_own_mtimes = placed.mtime_ns != [us * 1000 for us in placed.modified_us]
     columns: dict[str, Sequence[object] | None] = {
         "relpath": placed.relpath,
-        "uri": placed.uri if base is None else None,
+        "uri": None if is_below else list(placed.uri),
         "size": placed.size,
         "modified_us": placed.modified_us,
         "etag": _sparse(placed.etag),
@@ -172,13 +171,6 @@ def _encode(state: State) -> Iterator[bytes]:
         yield from (b"null",) if column is None else _pieces(column)
         before = b","
     yield b"}}"
-
-
-def _base(placed: PlacedFiles) -> str | None:
-    """Return what all URIs have before their relpaths, or None if they differ in more."""
-    uri, relpath = placed.uri, placed.relpath
-    base = uri[0][: len(uri[0]) - len(relpath[0])] if uri else ""
-    return base if all(map(eq, uri, map(base.__add__, relpath))) else None
 
 
 def _sparse(column: list[str | None]) -> list[str | None] | None:
@@ -223,10 +215,13 @@ def _decode(document: dict[str, Any], checked_ns: int) -> State | None:
         return None
     columns, base = document["files"], document["base"]
     relpath: list[str] = columns["relpath"]
+    if columns["uri"] is None:
+        "".join((base, *relpath))  # raises where one is no text
     unknown: list[str | None] = [None] * len(relpath)
     placed = PlacedFiles(
+        base=base or "",
         relpath=relpath,
-        uri=columns["uri"] or [base + path for path in relpath],
+        key=columns["uri"] or relpath,
         size=columns["size"],
         modified_us=columns["modified_us"],
         etag=columns["etag"] or unknown,
