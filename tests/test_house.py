@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from datacachalog.readers.libraries import EXTRAS
+from datacachalog.readers.formats import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

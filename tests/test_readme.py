@@ -20,8 +20,7 @@ import pytest
 
 import datacachalog
 from datacachalog.cli.command_table import COMMANDS, GLOBAL_OPTIONS
-from datacachalog.readers.formats import FORMATS
-from datacachalog.readers.libraries import EXTRAS
+from datacachalog.readers.formats import EXTRAS, FORMATS
 from tests.conftest import Bucket, TestS3
 
 ROOT = Path(__file__).parents[1]

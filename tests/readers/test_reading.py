@@ -15,8 +15,7 @@ import pytest
 
 from datacachalog import readers
 from datacachalog.errors import MissingExtraError, ReaderError
-from datacachalog.readers.formats import COMPRESSIONS, FORMATS, Format, Reader
-from datacachalog.readers.libraries import EXTRAS
+from datacachalog.readers.formats import COMPRESSIONS, EXTRAS, FORMATS, Format, Reader
 from datacachalog.spec.models import Dataset
 
 TABULAR = [
