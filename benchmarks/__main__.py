@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import peers, picture, report
-from benchmarks.lake import Lake
+from benchmarks.buckets import Buckets
 from benchmarks.measuring import FailedError, measure
 from benchmarks.report import Result, Row
 from benchmarks.scenarios import OURS, QUICK, SCENARIOS, TINY, Bench, Contest, Sizes
@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         rows = []
         with serving(_made(options.cache / "data"), keeps_uploads=options.check) as servers:
-            lake = Lake(options.cache / "data")
-            bench = Bench(_sizes(options), lake, servers, found, options.dcl, work)
+            buckets = Buckets(options.cache / "data")
+            bench = Bench(_sizes(options), buckets, servers, found, options.dcl, work)
             for row in _rows(bench, options.scenarios, options.rounds):
                 rows.append(replace(row, goals=[]) if options.check else row)
                 sys.stdout.write(report.text(rows[-1:], []))
@@ -117,13 +117,13 @@ def _serve(options: argparse.Namespace) -> int:
     """
     parent = os.getppid()
     sizes = _sizes(options)
-    lake = Lake(_made(options.cache / "data"))
+    buckets = Buckets(_made(options.cache / "data"))
     buckets = [
-        lake.bodies(*sizes.small),
-        lake.bodies(1, sizes.large),
-        lake.bodies(*sizes.medium),
-        lake.listed(sizes.many),
-        lake.versioned(sizes.versioned),
+        buckets.bodies(*sizes.small),
+        buckets.bodies(1, sizes.large),
+        buckets.bodies(*sizes.medium),
+        buckets.listed(sizes.many),
+        buckets.versioned(sizes.versioned),
     ]
     with serving(options.cache / "data") as servers:
         sys.stdout.write(f"objects  {servers.plain}\ndelayed  {servers.delayed}\n")

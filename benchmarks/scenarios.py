@@ -19,7 +19,7 @@ from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
 
-from benchmarks.lake import BETWEEN, WRITTEN, Bucket, Lake
+from benchmarks.buckets import BETWEEN, WRITTEN, Bucket, Buckets
 from benchmarks.measuring import Command, FailedError, measure
 from benchmarks.peers import Peer, environment
 from benchmarks.servers.front import Endpoints
@@ -133,7 +133,7 @@ class Bench:
     """What all scenarios share: sizes, data, servers, clients and a folder to work in."""
 
     sizes: Sizes
-    lake: Lake
+    buckets: Buckets
     servers: Endpoints
     peers: list[Peer]
     dcl: str
@@ -219,7 +219,7 @@ def discard(folder: Path, held: Bucket | None) -> None:
 def small(bench: Bench) -> Contest:
     """Download many small objects, cold."""
     number, size = bench.sizes.small
-    bucket = bench.lake.bodies(number, size)
+    bucket = bench.buckets.bodies(number, size)
     entries = _downloads(bench, bucket, bench.servers.plain)
     goals: list[Goal] = [AtMost("s5cmd", 0.65), AtMost("rclone", 0.75), CpuAtMost("s5cmd", 0.55)]
     return Contest(f"{number:,} objects of {_bytes(size)}, cold", entries, goals)
@@ -230,7 +230,7 @@ def latency(bench: Bench) -> Contest:
     number, size = bench.sizes.small
     if bench.servers.delayed is None:
         raise FailedError("nginx cannot wait: `apt install libnginx-mod-http-echo`")
-    bucket = bench.lake.bodies(number, size)
+    bucket = bench.buckets.bodies(number, size)
     entries = _downloads(bench, bucket, bench.servers.delayed)
     title = f"{number:,} objects of {_bytes(size)}, cold, 30 ms latency"
     return Contest(title, entries, [AtMost("s5cmd", 1.0)])
@@ -239,7 +239,7 @@ def latency(bench: Bench) -> Contest:
 def large(bench: Bench) -> Contest:
     """Download one large object, cold."""
     size = bench.sizes.large
-    bucket = bench.lake.bodies(1, size)
+    bucket = bench.buckets.bodies(1, size)
     goals: list[Goal] = [
         AtMost("s5cmd", 1.05),
         AtMost("rclone", 1.05),
@@ -258,7 +258,7 @@ def large(bench: Bench) -> Contest:
 def medium(bench: Bench) -> Contest:
     """Download some dozens of objects of a size that is fetched in ranges, cold."""
     number, size = bench.sizes.medium
-    bucket = bench.lake.bodies(number, size)
+    bucket = bench.buckets.bodies(number, size)
     entries = _downloads(bench, bucket, bench.servers.plain)
     goals: list[Goal] = [AtMost("the best peer", 1.15), Memory(250 << 20)]
     return Contest(f"{number} objects of {_bytes(size)}, cold", entries, goals)
@@ -266,7 +266,7 @@ def medium(bench: Bench) -> Contest:
 
 def as_of(bench: Bench) -> Contest:
     """Download a bucket as it was between two versions of every key."""
-    bucket = bench.lake.versioned(bench.sizes.versioned)
+    bucket = bench.buckets.versioned(bench.sizes.versioned)
 
     def theirs(peer: Peer, out: Path) -> list[str] | None:
         return peer.get(bench.servers.plain, bucket.name, out, as_of=BETWEEN)
@@ -278,7 +278,7 @@ def as_of(bench: Bench) -> Contest:
 
 def as_of_listing(bench: Bench) -> Contest:
     """Say what that download would do: the listing without the bodies."""
-    bucket = bench.lake.versioned(bench.sizes.versioned)
+    bucket = bench.buckets.versioned(bench.sizes.versioned)
 
     def ours() -> Command:
         datasets = _glob(bucket, as_of=BETWEEN)
@@ -350,7 +350,7 @@ def _glob(bucket: Bucket, **more: object) -> dict[str, dict[str, object]]:
 
 def noop(bench: Bench) -> Contest:
     """Find that everything is in place already."""
-    bucket = bench.lake.listed(bench.sizes.many)
+    bucket = bench.buckets.listed(bench.sizes.many)
     project = bench.synced(bucket)
     measure(project.kept("sync"))
     ours = Entry(OURS, lambda: project.kept("sync"))
@@ -360,7 +360,7 @@ def noop(bench: Bench) -> Contest:
 
 def odd_key(bench: Bench) -> Contest:
     """Find the same where one key is none that every client can express (`odd//key`)."""
-    plain, odd = bench.lake.listed(bench.sizes.many), bench.lake.listed_odd(bench.sizes.many)
+    plain, odd = bench.buckets.listed(bench.sizes.many), bench.buckets.listed_odd(bench.sizes.many)
     projects = bench.synced(plain), bench.synced(odd)
     for project in projects:
         measure(project.kept("sync"))
@@ -372,7 +372,7 @@ def odd_key(bench: Bench) -> Contest:
 
 def one_changed(bench: Bench) -> Contest:
     """Find the one object that was rewritten, with other bytes of the same size."""
-    bucket = bench.lake.listed(bench.sizes.many)
+    bucket = bench.buckets.listed(bench.sizes.many)
     still, moving = bench.synced(bucket), bench.synced(bucket, "moving")
     entries = [
         Entry(OURS, lambda: moving.kept("sync")),
@@ -382,7 +382,7 @@ def one_changed(bench: Bench) -> Contest:
     clock = count(int(time.time()))
 
     def change() -> None:
-        bench.lake.change_one(bucket, next(clock))
+        bench.buckets.change_one(bucket, next(clock))
         measure(still.kept("sync"))
 
     title = f"{bucket.count:,} objects, one changed"
@@ -421,7 +421,7 @@ def _same(command: Command) -> Command:
 
 def scale(bench: Bench) -> Iterator[Contest]:
     """Find nothing to do among ever more keys, each time ten times as many."""
-    projects = [bench.synced(bench.lake.listed(number, 0)) for number in bench.sizes.scale]
+    projects = [bench.synced(bench.buckets.listed(number, 0)) for number in bench.sizes.scale]
     entries = [Entry(OURS, partial(project.kept, "sync")) for project in projects]
     for number, entry in zip(bench.sizes.scale[:-1], entries, strict=False):
         yield Contest(f"no-op of {number:,} keys", [entry], [])
@@ -435,7 +435,7 @@ def scale(bench: Bench) -> Iterator[Contest]:
 
 def lock(bench: Bench) -> Iterator[Contest]:
     """Write the lock of many files, load it, and obey it with everything in place."""
-    bucket = bench.lake.listed(bench.sizes.many)
+    bucket = bench.buckets.listed(bench.sizes.many)
     unlocked, locked = bench.synced(bucket), bench.synced(bucket, "locked")
     measure(unlocked.kept("sync"))
     base = Entry(UNCHANGED, lambda: unlocked.kept("sync"))
@@ -487,7 +487,7 @@ def start(bench: Bench) -> Iterator[Contest]:
 
 def _start_of_a_sync(bench: Bench, base: Entry) -> Iterator[Contest]:
     """Measure what a sync takes that has one object to look at: the first plan, and a no-op."""
-    bucket = bench.lake.listed(1)
+    bucket = bench.buckets.listed(1)
     datasets = {"all": {"source": f"s3://{bucket.name}/part/0000/0000000.bin"}}
     synced = bench.project(datasets, bench.servers.plain)
     measure(synced.kept("sync", expect=bucket))
@@ -510,7 +510,7 @@ def _start(
 
 def _many_datasets(bench: Bench, endpoint: str) -> Project:
     number = bench.sizes.datasets
-    bucket = bench.lake.listed(number)
+    bucket = bench.buckets.listed(number)
     keys = (f"part/{i // 1000:04d}/{i:07d}.bin" for i in range(number))
     datasets = {f"d{i:04d}": {"source": f"s3://{bucket.name}/{k}"} for i, k in enumerate(keys)}
     return bench.project(datasets, endpoint)
@@ -532,7 +532,7 @@ print("median", sorted(times)[len(times) // 2])
 
 def fetch(bench: Bench) -> Contest:
     """Fetch a locked and present dataset, again and again within one process."""
-    bucket = bench.lake.listed(1)
+    bucket = bench.buckets.listed(1)
     project = bench.project(
         {"all": {"source": f"s3://{bucket.name}/part/0000/0000000.bin"}}, bench.servers.plain
     )
@@ -553,7 +553,7 @@ def fetch(bench: Bench) -> Contest:
 
 def push(bench: Bench) -> Contest:
     """Upload one large file."""
-    file = bench.lake.file(bench.sizes.push)
+    file = bench.buckets.file(bench.sizes.push)
     endpoint = bench.servers.uploads
     numbers = count()
 

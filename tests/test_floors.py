@@ -28,7 +28,7 @@ spec       values
 """Each folder or module, and what it may import; `values` are the other modules at the top."""
 
 MAY_IMPORT = {line.split()[0]: set(line.split()) for line in FLOORS.split("\n") if line}
-LIGHT = {"blake3", "platformdirs", "pydantic", "pydantic_core", "yaml"}
+LIGHT = {"blake3", "lazy_loader", "platformdirs", "pydantic", "pydantic_core", "yaml"}
 LIGHT_IN_CLI = LIGHT | {"cyclopts", "rich"}
 NETWORK = {"hmac", "http", "selectors", "socket", "ssl", "subprocess"}
 HAS_SERVER = {"cli.commands.demo", "cli.demo_server"}

@@ -42,8 +42,8 @@ class Bucket:
     size: int
 
 
-class Lake:
-    """Makes buckets below `root`."""
+class Buckets:
+    """Makes buckets below `root`, and keeps them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -1,0 +1,54 @@
+# Read by `lazy_loader` at run time: what is listed here is public, and imported when first used.
+
+from .catalog import Catalog as Catalog
+from .catalog import get as get
+from .catalog import load_catalog as load_catalog
+from .errors import AccessDeniedError as AccessDeniedError
+from .errors import CacheError as CacheError
+from .errors import CatalogError as CatalogError
+from .errors import CatalogNotFoundError as CatalogNotFoundError
+from .errors import ChecksumMismatchError as ChecksumMismatchError
+from .errors import DatacachalogError as DatacachalogError
+from .errors import DatasetNotFoundError as DatasetNotFoundError
+from .errors import IntegrityError as IntegrityError
+from .errors import InvalidCatalogError as InvalidCatalogError
+from .errors import InvalidPinError as InvalidPinError
+from .errors import InvalidValueError as InvalidValueError
+from .errors import LocalFileConflictError as LocalFileConflictError
+from .errors import LockError as LockError
+from .errors import MissingExtraError as MissingExtraError
+from .errors import NotFetchedError as NotFetchedError
+from .errors import NothingThereYetError as NothingThereYetError
+from .errors import ObjectArchivedError as ObjectArchivedError
+from .errors import ObjectChangedError as ObjectChangedError
+from .errors import ObjectNotFoundError as ObjectNotFoundError
+from .errors import OfflineError as OfflineError
+from .errors import PartialFailureError as PartialFailureError
+from .errors import PushConflictError as PushConflictError
+from .errors import PushRefusedError as PushRefusedError
+from .errors import ReaderError as ReaderError
+from .errors import SourceUnreachableError as SourceUnreachableError
+from .errors import StorageError as StorageError
+from .errors import ThrottledError as ThrottledError
+from .errors import UnsupportedSchemeError as UnsupportedSchemeError
+from .errors import VersioningNotSupportedError as VersioningNotSupportedError
+from .lock.compare import Comparison as Comparison
+from .lock.lockfile import LockMode as LockMode
+from .lock.rules import LockReport as LockReport
+from .model import DeleteMarker as DeleteMarker
+from .model import ObjectVersion as ObjectVersion
+from .model import RemoteObject as RemoteObject
+from .spec.discovery import discover_catalogs as discover_catalogs
+from .spec.models import CacheSettings as CacheSettings
+from .spec.models import Dataset as Dataset
+from .spec.models import DataSettings as DataSettings
+from .spec.models import StorageSettings as StorageSettings
+from .storage import FilesystemStorage as FilesystemStorage
+from .storage import S3Storage as S3Storage
+from .sync.results import DatasetStatus as DatasetStatus
+from .sync.results import Freshness as Freshness
+from .sync.results import Outcome as Outcome
+from .sync.results import PushReport as PushReport
+from .sync.results import SyncReport as SyncReport
+
+__version__: str
