@@ -33,6 +33,7 @@ from datacachalog.storage.s3 import S3Storage
 MODIFIED = datetime(2024, 7, 1, 12, tzinfo=UTC)
 """When all objects were written, and what the server's clock says."""
 DATE = format_datetime(MODIFIED, usegmt=True)
+Stall = Literal["silent", "trickling"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     length: int | None = -1
     sent: int | None = None
-    stall: Literal["silent", "trickling"] | None = None
+    stall: Stall | None = None
 
 
 Change = Callable[[Request, Reply], Reply]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -29,7 +29,7 @@ from datacachalog.storage.base import MisreadKeyError, Precondition
 from datacachalog.storage.object_store import SMALL, ObjectStoreStorage
 from datacachalog.storage.object_store_settings import chosen_engine, reachable_engine
 from datacachalog.storage.s3.credentials import Credentials
-from tests.fake_s3 import Change, FakeS3, Reply, Request, error, with_headers
+from tests.fake_s3 import Change, FakeS3, Reply, Request, Stall, error, with_headers
 from tests.storage.certificates import make_certificates
 from tests.storage.recording_storage import ROOT, RecordingStorage, described, reaching
 
@@ -307,7 +307,7 @@ STALLS = pytest.mark.parametrize("stall", ["silent", "trickling"])
 
 
 @STALLS
-def test_a_large_body_that_stalls_is_given_up(stall: Literal["silent", "trickling"]) -> None:
+def test_a_large_body_that_stalls_is_given_up(stall: Stall) -> None:
     """After the time that one may stall, and not asked for the complete way: it stalls there."""
     stalling = changed(lambda reply: replace(reply, sent=2, stall=stall))
     with serving(stalling, stall_seconds=0.4) as (_, complete, storage):
@@ -318,7 +318,7 @@ def test_a_large_body_that_stalls_is_given_up(stall: Literal["silent", "tricklin
 
 @STALLS
 def test_a_small_body_that_stalls_is_left_to_the_complete_way(
-    stall: Literal["silent", "trickling"],
+    stall: Stall,
 ) -> None:
     """Which sees whether it moves."""
     stalling = changed(lambda reply: replace(reply, sent=0, stall=stall))

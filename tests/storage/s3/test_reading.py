@@ -1,7 +1,7 @@
 """Reads are bound to one identity, whatever the server does and the key looks like."""
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -19,7 +19,7 @@ from datacachalog.model import RemoteObject
 from datacachalog.spec.models import StorageSettings
 from datacachalog.storage.s3 import S3Storage
 from tests.conftest import TestS3
-from tests.fake_s3 import MODIFIED, FakeS3, Reply, Request, error, etag_of, with_headers
+from tests.fake_s3 import MODIFIED, FakeS3, Reply, Request, Stall, error, etag_of, with_headers
 
 KEYS = pytest.mark.parametrize("key", ["plain", "odd//key"], ids=["plain", "odd"])
 BODY = bytes(range(256)) * 40
@@ -296,9 +296,7 @@ def test_a_body_that_is_longer_is_an_error(is_chunked: bool) -> None:
 
 @pytest.mark.parametrize("stall", ["silent", "trickling"])
 @pytest.mark.parametrize("status", [200, 404])
-def test_servers_that_stand_still_are_given_up(
-    status: int, stall: Literal["silent", "trickling"]
-) -> None:
+def test_servers_that_stand_still_are_given_up(status: int, stall: Stall) -> None:
     """Neither a silent server nor one that sends a byte now and then is waited for."""
     obj = the_object("plain")
     stalling = Reply(status, BODY, {"ETag": f'"{obj.etag}"'}, sent=0, stall=stall)
