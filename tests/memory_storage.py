@@ -139,6 +139,20 @@ class MemoryStorage:
         """Run `action` at the start of the next `times` calls of `verb`, before it acts."""
         self._faults.append(_Fault(verb, match, times, action=lambda: (action(), None)[1]))
 
+    def claim(self, obj: RemoteObject) -> None:
+        """Let `obj` be told in place of all that is known of its key."""
+        self._history[obj.uri] = [obj]
+
+    def uris(self) -> list[str]:
+        """Return every URI that has a history."""
+        return list(self._history)
+
+    def newest(self, uri: str) -> bytes | None:
+        """Return the bytes that are at `uri` now."""
+        with self._lock:
+            history = self._history.get(uri)
+            return self._bytes.get((uri, history[0].version_id)) if history else None
+
     def count(self, verb: str) -> int:
         """Return how many calls of `verb` were made."""
         return sum(call.verb == verb for call in self.calls)

@@ -34,10 +34,7 @@ def pushable(project: Project, **options: object) -> Catalog:
 
 def remote(project: Project, key: str = "one.csv") -> bytes | None:
     """Return what the source holds now."""
-    history = project.storage._history.get(f"{LAKE}/{key}")
-    if not history:
-        return None
-    return project.storage._bytes.get((f"{LAKE}/{key}", history[0].version_id))
+    return project.storage.newest(f"{LAKE}/{key}")
 
 
 def test_a_push_replaces_what_was_fetched(project: Project, new: Path) -> None:

@@ -435,8 +435,7 @@ def _never(seconds: float) -> None:
 def test_a_size_that_no_disk_has_takes_no_memory(project: Project) -> None:
     """A listing may claim any size: it is an error before a range is thought of."""
     obj = project.put("orders/a", b"x" * 10)
-    claimed = replace(obj, size=10**18)
-    project.storage._history[obj.uri] = [claimed]
+    project.storage.claim(replace(obj, size=10**18))
     with pytest.raises(CacheError, match="cannot take the file"):
         project.catalog().sync()
 
