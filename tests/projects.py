@@ -117,14 +117,14 @@ def current_umask() -> int:
     return mask
 
 
-class Ear:
-    """A `report` that keeps what it hears."""
+class EventRecorder:
+    """A `report` that records events."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
 
     def __call__(self, event: Event) -> None:
-        """Keep one event."""
+        """Record one event."""
         self.events.append(event)
 
     def of(self, kind: type[T]) -> list[T]:

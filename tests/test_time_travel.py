@@ -33,7 +33,7 @@ from datacachalog.spec.models import Dataset
 from datacachalog.storage.s3 import S3Storage
 from datacachalog.sync.resolve import Policy, resolve
 from tests.conftest import Bucket, TestS3, moto_server
-from tests.projects import Ear, contents
+from tests.projects import EventRecorder, contents
 from tests.s3_histories import KEYS, Write, histories, instants, is_left, play, replayed
 
 T = TypeVar("T")
@@ -337,12 +337,12 @@ def test_a_pin_that_cannot_change_needs_no_network(tmp_path: Path, s3: TestS3) -
         project.write(f"""
   one: {{source: "{bucket.uri("one.csv")}", as_of: 2024-02-02}}""")
         first = [project.open().fetch("one", **options) for options in asked]
-    heard = Ear()
-    second = [project.open().fetch("one", report=heard, **options) for options in asked]
+    recorder = EventRecorder()
+    second = [project.open().fetch("one", report=recorder, **options) for options in asked]
 
     assert second == first
     assert [path.read_bytes() for path in second if isinstance(path, Path)] == [b"1", b"2", b"1"]
-    assert heard.of(Warned) == []
+    assert recorder.of(Warned) == []
 
 
 def test_before_the_beginning(project: Project) -> None:
@@ -424,12 +424,12 @@ def test_a_bucket_without_history(s3: TestS3, tmp_path: Path) -> None:
 
 def test_a_recent_instant_warns_by_the_servers_clock(project: Project, lake: Bucket) -> None:
     """Less than a day ago, uploads in parts may still appear; well after, nothing is said."""
-    heard = Ear()
+    recorder = EventRecorder()
     soon = datetime.now(UTC) - timedelta(hours=1)
-    project.open().fetch("one", as_of=soon, report=heard)
-    project.open().fetch("one", as_of="2024-02-09", report=heard)
+    project.open().fetch("one", as_of=soon, report=recorder)
+    project.open().fetch("one", as_of="2024-02-09", report=recorder)
 
-    (warned,) = heard.of(Warned)
+    (warned,) = recorder.of(Warned)
     assert "is less than a day ago: multipart uploads" in warned.message
 
 

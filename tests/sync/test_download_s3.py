@@ -30,7 +30,7 @@ from datacachalog.sync import retry
 from tests.conftest import TestS3
 from tests.fake_s3 import FakeS3, Reply, Request, Stall, error, etag_of
 from tests.processes import ROOT, interrupt, run_python
-from tests.projects import Ear, Project
+from tests.projects import EventRecorder, Project
 from tests.storage.certificates import Certificates, make_certificates
 
 KIB = 1 << 10
@@ -62,14 +62,14 @@ class Site:
         dataset = Dataset(name="all", source="s3://lake/d/**")
         return self.project.catalog(dataset, open_storage=lambda *_: fast if is_fast else complete)
 
-    def sync_all(self, *, jobs: int | None = None, **settings: Any) -> Ear:
+    def sync_all(self, *, jobs: int | None = None, **settings: Any) -> EventRecorder:
         """Sync; see that all is in place and nothing else; return what was reported."""
-        ear = Ear()
-        self.catalog(**settings).sync(jobs=jobs, report=ear)
+        recorder = EventRecorder()
+        self.catalog(**settings).sync(jobs=jobs, report=recorder)
 
         assert self.files == self.server.objects
         assert self.project.debris() == []
-        return ear
+        return recorder
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -105,11 +105,11 @@ def site(request: pytest.FixtureRequest, project: Project) -> Iterator[Serve]:
 def test_small_objects_land_with_one_request_each(site: Serve, jobs: int | None) -> None:
     """Of all sizes, the empty one too; one listing, one GET each, nothing left behind."""
     here = site(s3_of(50, 20 * KIB))
-    ear = here.sync_all(jobs=jobs)
+    recorder = here.sync_all(jobs=jobs)
 
     assert here.listings == 1
     assert sorted(here.asked()) == [f"/lake/{key}" for key in here.server.objects]
-    assert len(ear.of(events.TransferFinished)) == 50
+    assert len(recorder.of(events.TransferFinished)) == 50
 
 
 def test_through_a_proxy(site: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,12 +162,12 @@ def test_what_goes_wrong_is_repeated(site: Serve, case: str, size: int) -> None:
     """Once or a few times: each object is there in the end, and its bytes were counted once."""
     here = site(s3_of(8, size))
     here.server.failures = {f"d/{3 + n:03}": [WRONG[case]] * n for n in (1, 2, 3, 4)}
-    ear = here.sync_all()
+    recorder = here.sync_all()
 
     total = sum(map(len, here.server.objects.values()))
-    assert len(ear.of(events.TransferFinished)) == 8
-    assert sum(e.count for e in ear.of(events.Transferred)) == total
-    assert ear.of(events.Warned) == []
+    assert len(recorder.of(events.TransferFinished)) == 8
+    assert sum(e.count for e in recorder.of(events.Transferred)) == total
+    assert recorder.of(events.Warned) == []
 
 
 def test_a_server_that_asks_to_be_left_alone_is(site: Serve) -> None:
@@ -176,10 +176,10 @@ def test_a_server_that_asks_to_be_left_alone_is(site: Serve) -> None:
     slow = Reply(503, error("SlowDown"), {"Retry-After": "1"})
     here.server.failures = {"d/002": [lambda _: slow] * 2}
     began = time.monotonic()
-    ear = here.sync_all()
+    recorder = here.sync_all()
 
-    assert {type(e.error) for e in ear.of(events.Retrying)} == {ThrottledError}
-    assert {e.delay for e in ear.of(events.Retrying)} == {1}
+    assert {type(e.error) for e in recorder.of(events.Retrying)} == {ThrottledError}
+    assert {e.delay for e in recorder.of(events.Retrying)} == {1}
     assert time.monotonic() - began >= 1
 
 
@@ -222,10 +222,10 @@ def test_an_object_that_changes_meanwhile_is_resolved_again(
         return replace(reply, body=body, headers={**reply.headers, "ETag": f'"{etag_of(body)}"'})
 
     here.server.failures = {"d/007": [change]}
-    ear = here.sync_all()
+    recorder = here.sync_all()
 
     assert here.listings == 2
-    assert ["resolving again" in e.message for e in ear.of(events.Warned)] == [True]
+    assert ["resolving again" in e.message for e in recorder.of(events.Warned)] == [True]
 
 
 def test_a_body_shorter_than_resolved(site: Serve) -> None:
@@ -263,19 +263,19 @@ def test_a_server_that_stalls_is_given_up_and_asked_again(
     """Whichever engine asks, and again when it is asked again."""
     here = site(s3_of(4, size))
     here.server.failures = {"d/003": [lambda reply: replace(reply, sent=sent, stall=stall)] * 2}
-    ear = here.sync_all(stall_seconds=0.4)
+    recorder = here.sync_all(stall_seconds=0.4)
 
-    assert {type(e.error) for e in ear.of(events.Retrying)} == {SourceUnreachableError}
+    assert {type(e.error) for e in recorder.of(events.Retrying)} == {SourceUnreachableError}
 
 
 def test_a_server_that_is_not_there(site: Serve) -> None:
     """It is tried a few times, and named."""
     here = site(s3_of(3))
-    ear = Ear()
+    recorder = EventRecorder()
     with pytest.raises(SourceUnreachableError, match=r"127\.0\.0\.1:1"):
-        here.catalog(endpoint_url="http://127.0.0.1:1").sync(report=ear)
+        here.catalog(endpoint_url="http://127.0.0.1:1").sync(report=recorder)
 
-    assert len(ear.of(events.Retrying)) == retry.ATTEMPTS - 1
+    assert len(recorder.of(events.Retrying)) == retry.ATTEMPTS - 1
 
 
 def test_a_server_that_speaks_no_tls(site: Serve) -> None:
@@ -471,15 +471,15 @@ def test_odd_keys_come_without_a_word(s3: TestS3, project: Project, keys: tuple[
     for number, key in enumerate(keys):
         bucket.put(f"k/{key}", f"<{number}>".encode())
     path = write_catalog(project, s3.endpoint, f"s3://{bucket.name}/k/**")
-    ear = Ear()
-    load_catalog(path).sync(report=ear)
+    recorder = EventRecorder()
+    load_catalog(path).sync(report=recorder)
 
     files = {encode(key): f"<{number}>".encode() for number, key in enumerate(keys)}
     if "a/../b" in keys:
         files["~61"] = files.pop("a")  # there is a folder of that name
 
     assert project.files("all") == files
-    assert ear.of(events.Warned) == []
-    assert ear.of(events.Retrying) == []
+    assert recorder.of(events.Warned) == []
+    assert recorder.of(events.Retrying) == []
     again = load_catalog(path).sync()
     assert [outcome.downloaded for outcome in again.outcomes] == [0]
