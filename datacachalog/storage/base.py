@@ -110,9 +110,9 @@ class Storage(Protocol):
         ...
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
+        self, path: Path, uri: str, *, precondition: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
-        """Upload the file at `path` to `uri`, provided the key still is what `expect` says.
+        """Upload the file at `path` to `uri`, provided the key still is what `precondition` says.
 
         Large files go in parts, never whole in memory. Raises `PushConflictError` when the
         key is not as expected; then nothing was changed.

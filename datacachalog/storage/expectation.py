@@ -8,20 +8,20 @@ from datacachalog.model import RemoteObject
 from datacachalog.storage.base import Precondition
 
 
-def is_met(expect: RemoteObject | Precondition, found: RemoteObject | None) -> bool:
+def is_met(precondition: RemoteObject | Precondition, found: RemoteObject | None) -> bool:
     """Tell whether what was found (None for nothing) is what an upload expects."""
-    if expect is Precondition.ANYTHING:
+    if precondition is Precondition.ANYTHING:
         return True
-    if isinstance(expect, RemoteObject):
-        return found is not None and found.is_same_as(expect)
+    if isinstance(precondition, RemoteObject):
+        return found is not None and found.is_same_as(precondition)
     return found is None
 
 
 def conflict(
-    uri: str, expect: RemoteObject | Precondition, found: RemoteObject | None
+    uri: str, precondition: RemoteObject | Precondition, found: RemoteObject | None
 ) -> PushConflictError:
     """Return the error that shows both sides: when, how large, which ETag."""
-    expected = expect if isinstance(expect, RemoteObject) else None
+    expected = precondition if isinstance(precondition, RemoteObject) else None
     return PushConflictError(
         f"{uri} is not what it was: expected {_told(expected)}, found {_told(found)}",
         hint="sync to see what changed, or push with `--force` to overwrite it",

@@ -132,19 +132,19 @@ class FilesystemStorage:
             yield piece
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
+        self, path: Path, uri: str, *, precondition: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
-        """Write the file at `path` to `uri`, if just before `uri` is what `expect` says."""
+        """Write the file at `path` to `uri`, if just before `uri` is what `precondition` says."""
         target = globs.unescape(self._pattern(uri))
         found = self._find(target)
-        if not expectation.is_met(expect, found):
-            raise expectation.conflict(uri, expect, found)
+        if not expectation.is_met(precondition, found):
+            raise expectation.conflict(uri, precondition, found)
         with self._translating(uri):
             count = self._write(path, self._path_of(target), advance)
         after = self._found(target)
         if after.size != count:
             raise IntegrityError(f"{uri} has {after.size:,} bytes after an upload of {count:,}")
-        if expect is Precondition.ANYTHING:
+        if precondition is Precondition.ANYTHING:
             return Uploaded(after)
         return Uploaded(
             after,

@@ -44,9 +44,9 @@ class LocalStorage(FilesystemStorage):
         super().__init__("file" if filesystem is None else filesystem, name="file")
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
+        self, path: Path, uri: str, *, precondition: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
-        """Put a copy of the file at `path` into place, provided `uri` is what `expect` says.
+        """Put a copy of the file at `path` into place, provided `uri` is what `precondition` says.
 
         The comparison and the rename are two system calls: a writer that falls between
         them is not seen. A new file never replaces one that appeared meanwhile.
@@ -54,13 +54,13 @@ class LocalStorage(FilesystemStorage):
         target = os.path.realpath(globs.unescape(_path(self._pattern(uri))))
         name = f"file://{target}"
         with _translated(name):
-            _check_expected(name, target, expect)
+            _check_expected(name, target, precondition)
             temp = _copy(path, os.path.dirname(target), advance)
             try:
-                _check_expected(name, target, expect)
-                _rename(temp, target, is_new=expect is Precondition.ABSENT)
+                _check_expected(name, target, precondition)
+                _rename(temp, target, is_new=precondition is Precondition.ABSENT)
             except FileExistsError:
-                raise expectation.conflict(name, expect, _find(target)) from None
+                raise expectation.conflict(name, precondition, _find(target)) from None
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(temp)
@@ -195,12 +195,12 @@ def _find(path: str) -> RemoteObject | None:
         return None
 
 
-def _check_expected(uri: str, path: str, expect: RemoteObject | Precondition) -> None:
+def _check_expected(uri: str, path: str, precondition: RemoteObject | Precondition) -> None:
     found = _find(path)
-    if found is not None and isinstance(expect, RemoteObject):
-        expect = replace(expect, uri=found.uri)  # it may have been named by a link
-    if not expectation.is_met(expect, found):
-        raise expectation.conflict(uri, expect, found)
+    if found is not None and isinstance(precondition, RemoteObject):
+        precondition = replace(precondition, uri=found.uri)  # it may have been named by a link
+    if not expectation.is_met(precondition, found):
+        raise expectation.conflict(uri, precondition, found)
 
 
 def _copy(path: Path, folder: str, advance: Advance) -> str:

@@ -255,10 +255,10 @@ class ObjectStoreStorage:
         return self.complete.version(uri, version_id)
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
+        self, path: Path, uri: str, *, precondition: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
-        """Upload the file at `path` to `uri`, provided the key still is what `expect` says."""
-        return self.complete.upload(path, uri, expect=expect, advance=advance)
+        """Upload the file at `path` to `uri`, provided the key still is what `precondition` says."""
+        return self.complete.upload(path, uri, precondition=precondition, advance=advance)
 
     def now(self) -> datetime:
         """Return the server's clock (aware, UTC)."""

@@ -32,7 +32,7 @@ def push(line: DatasetSync, file: Path, *, force: bool) -> PushReport:
     began = time.monotonic()
     _refuse(line, file)
     source = line.dataset.sources[0]
-    expect = Precondition.ANYTHING if force else _last_fetched(line, globs.unescape(source))
+    precondition = Precondition.ANYTHING if force else _last_fetched(line, globs.unescape(source))
     snapshot = line.disk.store.temp()
     line.run.temps.add(snapshot)
     try:
@@ -42,7 +42,10 @@ def push(line: DatasetSync, file: Path, *, force: bool) -> PushReport:
         _refuse_if_place_is_taken(line, shown, snapshot)
         line.run.report(events.TransferStarted(line.dataset.name, shown))
         uploaded = line.storage.upload(
-            Path(snapshot), source, expect=expect, advance=partial(_advance, line, shown)
+            Path(snapshot),
+            source,
+            precondition=precondition,
+            advance=partial(_advance, line, shown),
         )
         line.run.report(events.TransferFinished(line.dataset.name, shown))
         line.adopt(uploaded.object, snapshot)

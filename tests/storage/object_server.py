@@ -184,7 +184,7 @@ class Complete:
         return next(iter(self.scan(uri)))
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
+        self, path: Path, uri: str, *, precondition: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
         """Keep nothing."""
         self._note("upload", uri)

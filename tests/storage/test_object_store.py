@@ -228,7 +228,7 @@ def test_history_uploads_and_the_clock(tmp_path: Path) -> None:
         assert storage.version(f"{ROOT}/small", "v1").size == 5
         assert storage.now() == complete.now()
         storage.upload(
-            tmp_path / "a", f"{ROOT}/a", expect=Precondition.ABSENT, advance=lambda n: None
+            tmp_path / "a", f"{ROOT}/a", precondition=Precondition.ABSENT, advance=lambda n: None
         )
         assert storage.endpoint == server.url
         assert server.requests == []

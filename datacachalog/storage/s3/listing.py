@@ -27,7 +27,7 @@ _STAND_IN = 0xF0000  # of a plane for private use
 _CONTROLS = {_STAND_IN + code: code for code in range(32)}
 
 
-class Entry(NamedTuple):
+class ListedVersion(NamedTuple):
     """One listed object or version; a delete marker has neither size nor ETag.
 
     A tuple, since there are many: it is made three times as fast as a frozen dataclass.
@@ -97,7 +97,7 @@ def _without_repeated(page: Columns, seen: set[str]) -> Columns:
 
 def list_versions(
     client: Client, bucket: str, prefix: str, *, page_size: int | None = None
-) -> Iterator[Entry]:
+) -> Iterator[ListedVersion]:
     """Stream all versions and delete markers under `prefix`: keys ascending, newest first."""
     query = {"Prefix": prefix, "MaxKeys": page_size}
     places: set[tuple[str, ...]] = set()
@@ -136,13 +136,15 @@ def exists_below(client: Client, bucket: str, prefix: str) -> bool:
         return False
 
 
-def _is_grouped(entries: list[Entry]) -> bool:
+def _is_grouped(entries: list[ListedVersion]) -> bool:
     """Tell whether all delete markers come after all versions, and there are both."""
     are_markers = [entry.size is None for entry in entries]
     return any(are_markers) and not all(are_markers) and are_markers == sorted(are_markers)
 
 
-def _interleaved(entries: list[Entry], latest: set[tuple[str, str | None]]) -> list[Entry]:
+def _interleaved(
+    entries: list[ListedVersion], latest: set[tuple[str, str | None]]
+) -> list[ListedVersion]:
     """Return a page's entries in the order that S3 would list them in.
 
     Servers that answer through botocore's shapes (moto, LocalStack) put all versions before
@@ -261,7 +263,7 @@ class _Page:
         except (KeyError, TypeError, ValueError) as exc:
             raise self._unreadable(exc) from exc
 
-    def versions(self, prefix: str) -> list[Entry]:
+    def versions(self, prefix: str) -> list[ListedVersion]:
         """Return the page's versions and delete markers."""
         entries = self._entries("Version", "DeleteMarker")
         marker = f"{self._space}DeleteMarker"
@@ -269,7 +271,7 @@ class _Page:
         try:
             return list(
                 map(
-                    Entry,
+                    ListedVersion,
                     self._keys(entries, prefix),
                     self._times(entries),
                     self._etags(entries),

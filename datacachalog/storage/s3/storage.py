@@ -23,7 +23,7 @@ from datacachalog.storage.s3.client import Client
 from datacachalog.storage.s3.connection import Connection, connect, connection_of
 from datacachalog.storage.s3.credentials import Credentials
 from datacachalog.storage.s3.filesystem import make_filesystem
-from datacachalog.storage.s3.listing import Columns, Entry
+from datacachalog.storage.s3.listing import Columns, ListedVersion
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
@@ -153,7 +153,7 @@ class S3Storage:
         `AccessDeniedError` that names the permission where it is missing.
         """
         bucket, pattern = split_uri(uri)
-        entries: Iterable[Entry]
+        entries: Iterable[ListedVersion]
         if globs.is_glob(pattern):
             glob = globs.Glob(pattern)
             prefix, below = glob.listing_prefix, len(glob.fixed_prefix)
@@ -170,7 +170,7 @@ class S3Storage:
             else:
                 yield RemoteObject(*place, entry.size, entry.modified, entry.etag, entry.version_id)
 
-    def _history(self, bucket: str, prefix: str) -> Iterator[Entry]:
+    def _history(self, bucket: str, prefix: str) -> Iterator[ListedVersion]:
         """Stream the versions under `prefix`, once it is certain that the bucket keeps them."""
         client = self._client
         entries = listing.list_versions(client, bucket, prefix, page_size=self._page_size)
@@ -197,12 +197,17 @@ class S3Storage:
         yield from objects.read(self._client, bucket, key, obj, start, stop)
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
+        self, path: Path, uri: str, *, precondition: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
-        """Upload the file at `path` to `uri`, provided the key still is what `expect` says."""
+        """Upload the file at `path` to `uri`, provided the key still is what `precondition` says."""
         bucket, key = split_uri(uri)
         return uploading.upload(
-            self._client, path, bucket, globs.unescape(key), expect=expect, advance=advance
+            self._client,
+            path,
+            bucket,
+            globs.unescape(key),
+            precondition=precondition,
+            advance=advance,
         )
 
     def now(self) -> datetime:
@@ -234,15 +239,15 @@ def _matching(page: Columns, bucket: str, glob: globs.Glob) -> list[RemoteObject
     )
 
 
-def _is_folder_marker(entry: Entry) -> bool:
+def _is_folder_marker(entry: ListedVersion) -> bool:
     return not entry.size and entry.key.endswith("/")
 
 
-def _of_one_key(entries: Iterator[Entry], key: str) -> Iterator[Entry]:
+def _of_one_key(entries: Iterator[ListedVersion], key: str) -> Iterator[ListedVersion]:
     return takewhile(lambda entry: entry.key == key, entries)
 
 
-def _without_folder_markers(entries: Iterable[Entry]) -> Iterator[Entry]:
+def _without_folder_markers(entries: Iterable[ListedVersion]) -> Iterator[ListedVersion]:
     """Leave out keys that never were more than a folder marker.
 
     Where one had bytes at times, being a marker counts as being deleted.

@@ -53,7 +53,7 @@ class _Place(NamedTuple):
     client: Client
     bucket: str
     key: str
-    expect: RemoteObject | Precondition
+    precondition: RemoteObject | Precondition
     before: RemoteObject | None
 
     @property
@@ -71,7 +71,7 @@ class _Place(NamedTuple):
     @property
     def condition(self) -> dict[str, str]:
         """Return the parameter that makes the write conditional, or none."""
-        if self.expect is Precondition.ANYTHING:
+        if self.precondition is Precondition.ANYTHING:
             return {}
         if self.before is None:
             return {"IfNoneMatch": "*"}
@@ -93,14 +93,14 @@ def upload(
     bucket: str,
     key: str,
     *,
-    expect: RemoteObject | Precondition,
+    precondition: RemoteObject | Precondition,
     advance: Advance,
     part_size: int = PART,
 ) -> Uploaded:
-    """Upload the file at `path`, provided the key still is what `expect` says."""
-    place = _Place(client, bucket, key, expect, find(client, bucket, key))
-    if not expectation.is_met(expect, place.before):
-        raise expectation.conflict(place.uri, place.expect, place.before)
+    """Upload the file at `path`, provided the key still is what `precondition` says."""
+    place = _Place(client, bucket, key, precondition, find(client, bucket, key))
+    if not expectation.is_met(precondition, place.before):
+        raise expectation.conflict(place.uri, place.precondition, place.before)
     with open(path, "rb", buffering=0) as file:
         stat = os.fstat(file.fileno())
         if stat.st_size <= part_size:
@@ -163,8 +163,8 @@ def _commit(place: _Place, send: Send, own_etag: Callable[[], str]) -> tuple[Ans
             found = find(place.client, place.bucket, place.key)
             if found is not None and found.etag == own_etag():
                 return _as_answer(found), bool(condition)
-            if not expectation.is_met(place.expect, found):
-                raise expectation.conflict(place.uri, place.expect, found) from None
+            if not expectation.is_met(place.precondition, found):
+                raise expectation.conflict(place.uri, place.precondition, found) from None
             raise
         if answer.status == 200:
             return answer, bool(condition)
@@ -175,7 +175,7 @@ def _commit(place: _Place, send: Send, own_etag: Callable[[], str]) -> tuple[Ans
             # taken, and is then what the second one met.
             if found is not None and found.etag == own_etag():
                 return _as_answer(found), True
-            raise expectation.conflict(place.uri, place.expect, found)
+            raise expectation.conflict(place.uri, place.precondition, found)
         if condition and answer.code in _UNSUPPORTED:
             condition = {}  # the server takes no conditions: what was compared before must do
         elif not (answer.status == 409 and attempt < _ATTEMPTS):
@@ -387,7 +387,7 @@ def _overtaken(place: _Place, written: _Written, size: int) -> Uploaded:
 
 def _unproven(place: _Place, written: _Written, path: Path, ours: RemoteObject) -> str | None:
     """Return what cannot be known about the moment of writing, or None for nothing."""
-    if place.expect is Precondition.ANYTHING:
+    if place.precondition is Precondition.ANYTHING:
         return None
     if written.is_conditional and place.client.connection.is_amazon:
         return None

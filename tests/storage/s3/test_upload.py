@@ -53,13 +53,13 @@ def push(
     bucket: Bucket,
     path: Path,
     *,
-    expect: RemoteObject | Precondition = Precondition.ABSENT,
+    precondition: RemoteObject | Precondition = Precondition.ABSENT,
     advance: Advance = no_progress,
 ) -> Uploaded:
     """Upload `path` to `key` in parts of the least size."""
     client = S3Storage(s3.settings)._client
     return uploading.upload(
-        client, path, bucket.name, "key", expect=expect, advance=advance, part_size=PART
+        client, path, bucket.name, "key", precondition=precondition, advance=advance, part_size=PART
     )
 
 
@@ -86,7 +86,7 @@ def test_a_large_upload_over_what_changed(s3: TestS3, large: Path) -> None:
     moved: list[int] = []
 
     with pytest.raises(PushConflictError, match=r"expected 3 bytes of .* found 3 bytes of"):
-        push(s3, bucket, large, expect=known, advance=moved.append)
+        push(s3, bucket, large, precondition=known, advance=moved.append)
     assert moved == []
     assert bucket.read("key") == b"two"
 
@@ -122,7 +122,7 @@ def test_history_proves_what_the_server_does_not(s3: TestS3, large: Path) -> Non
     bucket.put("key", b"old")
     (known,) = S3Storage(s3.settings).scan(bucket.uri("key"))
 
-    assert push(s3, bucket, large, expect=known).unproven is None
+    assert push(s3, bucket, large, precondition=known).unproven is None
 
 
 def test_an_overwritten_stranger_is_told(s3: TestS3, large: Path) -> None:
@@ -138,7 +138,7 @@ def test_an_overwritten_stranger_is_told(s3: TestS3, large: Path) -> None:
             if not versions:
                 versions.append(bucket.put("key", b"stranger"))
 
-    done = push(s3, bucket, large, expect=known, advance=meanwhile)
+    done = push(s3, bucket, large, precondition=known, advance=meanwhile)
 
     assert f"overwritten version {versions[0]}" in (done.unproven or "")
 
@@ -213,10 +213,12 @@ class Keyed:
 
 
 def put(
-    server: Server, path: Path, expect: RemoteObject | Precondition = Precondition.ABSENT
+    server: Server, path: Path, precondition: RemoteObject | Precondition = Precondition.ABSENT
 ) -> Uploaded:
     """Upload `path` to the server's one key."""
-    return server.storage().upload(path, "s3://bucket/key", expect=expect, advance=no_progress)
+    return server.storage().upload(
+        path, "s3://bucket/key", precondition=precondition, advance=no_progress
+    )
 
 
 def test_a_server_that_ignores_conditions_is_noticed(small: Path) -> None:
@@ -307,7 +309,7 @@ def test_a_lost_part_is_sent_again(large: Path) -> None:
         with pytest.raises(IntegrityError):  # the fake does not join parts: sizes differ
             uploading.upload(
                 client, large, "bucket", "key",
-                expect=Precondition.ABSENT, advance=moved.append, part_size=PART,
+                precondition=Precondition.ABSENT, advance=moved.append, part_size=PART,
             )  # fmt: skip
 
     assert b"".join(keyed.parts[n] for n in sorted(keyed.parts)) == large.read_bytes()
@@ -328,7 +330,7 @@ def test_a_failed_upload_is_aborted(large: Path) -> None:
         with pytest.raises(AccessDeniedError):
             uploading.upload(
                 client, large, "bucket", "key",
-                expect=Precondition.ABSENT, advance=no_progress, part_size=PART,
+                precondition=Precondition.ABSENT, advance=no_progress, part_size=PART,
             )  # fmt: skip
         aborted = [r for r in server.requests if r.method == "DELETE"]
 
@@ -371,6 +373,6 @@ def test_a_server_that_takes_no_bytes_is_given_up(large: Path) -> None:
         storage = S3Storage(settings, stall_seconds=0.5)
         with pytest.raises(SourceUnreachableError, match="takes no more bytes"):
             storage.upload(
-                large, "s3://bucket/key", expect=Precondition.ABSENT, advance=no_progress
+                large, "s3://bucket/key", precondition=Precondition.ABSENT, advance=no_progress
             )
         given_up.set()
