@@ -20,8 +20,7 @@ from datacachalog import globs, relpath
 from datacachalog.errors import ObjectNotFoundError
 from datacachalog.model import DeleteMarker, RemoteObject
 from datacachalog.storage.base import Advance, Precondition, Uploaded
-from datacachalog.storage.s3.connection import Connection
-from datacachalog.storage.s3.credentials import Credentials
+from datacachalog.storage.s3.connection import Connection, Credentials
 from tests.storage.s3.scripted import DATE, Reply, Request, error
 
 BUCKET = "lake"

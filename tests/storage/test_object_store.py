@@ -28,7 +28,7 @@ from datacachalog.model import RemoteObject
 from datacachalog.storage.base import MisreadKeyError, Precondition
 from datacachalog.storage.object_store import SMALL, ObjectStoreStorage
 from datacachalog.storage.object_store_settings import chosen_engine, reachable_engine
-from datacachalog.storage.s3.credentials import Credentials
+from datacachalog.storage.s3.connection import Credentials
 from tests.storage.answering import Talk, answering
 from tests.storage.certificates import make_certificates
 from tests.storage.object_server import (
