@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,7 +26,6 @@ from datacachalog.errors import (
     InvalidPinError,
     PartialFailureError,
 )
-from datacachalog.kept import Loaded
 from datacachalog.lock.compare import Comparison
 from datacachalog.lock.file import CatalogLock, LockedDataset
 from datacachalog.lock.lockfile import LockFile, LockMode
@@ -45,8 +43,10 @@ from datacachalog.lock.sides import LATEST, LOCK, PLACED, Side, compare_sides, n
 from datacachalog.model import AsOf, ObjectVersion, Pin, VersionId
 from datacachalog.presence import Presence, note
 from datacachalog.settings import cache_dir
-from datacachalog.spec.dataset import claim, landing
 from datacachalog.spec.discovery import find_catalog
+from datacachalog.spec.landing import claim, landing
+from datacachalog.spec.loader import load
+from datacachalog.spec.models import CacheSettings, Dataset, DataSettings, StorageSettings
 from datacachalog.storage import open_storage, wrap_filesystem
 from datacachalog.storage.base import Storage
 from datacachalog.suggest import did_you_mean
@@ -69,8 +69,6 @@ from datacachalog.sync.verify import verify
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
-
-    from datacachalog.spec.models import CacheSettings, Dataset, DataSettings, StorageSettings
 
 OneOrMany = Path | list[Path]
 T = TypeVar("T")
@@ -102,31 +100,29 @@ class Catalog:
 
     def __init__(
         self,
-        datasets: "Iterable[Dataset]" = (),
+        datasets: Iterable[Dataset] = (),
         *,
         root: str | os.PathLike[str] = ".",
         cache_dir: str | os.PathLike[str] | None = None,
-        storages: "Mapping[str, StorageSettings | Mapping[str, Any]]" = MappingProxyType({}),
+        storages: Mapping[str, StorageSettings | Mapping[str, Any]] = MappingProxyType({}),
         filesystems: "Mapping[str, AbstractFileSystem]" = MappingProxyType({}),
-        data: "DataSettings | None" = None,
-        cache: "CacheSettings | None" = None,
+        data: DataSettings | None = None,
+        cache: CacheSettings | None = None,
         name: str = "catalog",
         file: Path | None = None,
         lock_mode: LockMode | str = LockMode.OBEY,
-        open_storage: "Callable[[str, StorageSettings], Storage]" = open_storage,
+        open_storage: Callable[[str, StorageSettings], Storage] = open_storage,
     ) -> None:
         self.name = name
         self.root = Path(os.path.abspath(root))
         self.file = file
         self._open_storage = open_storage
-        self.data: DataSettings = data or _models().DataSettings()
-        self.cache: CacheSettings = cache or _models().CacheSettings()
+        self.data: DataSettings = data or DataSettings()
+        self.cache: CacheSettings = cache or CacheSettings()
         self.datasets: Mapping[str, Dataset] = MappingProxyType(_by_name(datasets, self.root))
         self.store = Store(_cache_root(cache_dir, self.cache))
         self._settings: dict[str, StorageSettings] = {
-            key: _models().StorageSettings.model_validate(value)
-            if isinstance(value, Mapping)
-            else value
+            key: StorageSettings.model_validate(value) if isinstance(value, Mapping) else value
             for key, value in storages.items()
         }
         named = {dataset.storage for dataset in self.datasets.values() if dataset.storage}
@@ -581,7 +577,7 @@ class Catalog:
         storage = self.storage_of(dataset)
         root = self._roots.get(name)
         if root is None:
-            root = self._roots[name] = landing(dataset, self.data).as_posix()
+            root = self._roots[name] = landing(dataset, self.data)
         pin, key = dataset.pin, name
         if ask.pin is not None:
             pin = settled(ask.pin, storage, run)
@@ -603,7 +599,7 @@ class Catalog:
         )
 
     def _hold(
-        self, dataset: "Dataset", pin: Pin, lock: CatalogLock | None, *, is_own: bool
+        self, dataset: Dataset, pin: Pin, lock: CatalogLock | None, *, is_own: bool
     ) -> LockView:
         """Return what the lock says; that it fits is found out once per lock and `is_own` pin."""
         known = self._holds.get(dataset.name) if is_own else None
@@ -627,7 +623,7 @@ class Catalog:
     @cached_property
     def _claimed(self) -> dict[str, str]:
         """Return the folders of datasets that could be taken for those of an ad-hoc pin."""
-        places = {name: claim(dataset, self.data) for name, dataset in self.datasets.items()}
+        places = {n: Path(claim(dataset, self.data)) for n, dataset in self.datasets.items()}
         return {
             str(folder).casefold(): name
             for name, place in places.items()
@@ -635,7 +631,7 @@ class Catalog:
             if "@" in folder.name
         }
 
-    def _dataset(self, name: str) -> "Dataset":
+    def _dataset(self, name: str) -> Dataset:
         try:
             return self.datasets[name]
         except KeyError:
@@ -648,7 +644,7 @@ class Catalog:
         path = str(self.root) if root == "." else os.path.join(self.root, root)
         return Folder(path, _LINKS[self.cache.link], self.store.mode)
 
-    def storage_of(self, dataset: "Dataset") -> Storage:
+    def storage_of(self, dataset: Dataset) -> Storage:
         """Return the storage of a dataset, one per process, scheme and settings."""
         brought = self._brought.get(dataset.storage or "")
         if brought is not None:
@@ -662,9 +658,9 @@ class Catalog:
                 storage = self._storages[key] = self._open_storage(source, settings)
             return storage
 
-    def _settings_of(self, storage: str | None) -> "StorageSettings":
+    def _settings_of(self, storage: str | None) -> StorageSettings:
         found = self._settings.get(storage or "")
-        return _models().StorageSettings() if found is None else found
+        return StorageSettings() if found is None else found
 
 
 def load_catalog(
@@ -682,19 +678,7 @@ def load_catalog(
     Raises `CatalogNotFoundError`, or `InvalidCatalogError` with all problems at once.
     """
     found = find_catalog(path, environ=os.environ)
-    load = import_module("datacachalog.spec.loader").load
     loaded = load(found, environ=os.environ, filesystems=filesystems)
-    return assemble(loaded, cache_dir=cache_dir, lock_mode=lock_mode, filesystems=filesystems)
-
-
-def assemble(
-    loaded: Loaded,
-    *,
-    cache_dir: str | os.PathLike[str] | None = None,
-    lock_mode: LockMode | str = LockMode.OBEY,
-    filesystems: "Mapping[str, AbstractFileSystem]" = MappingProxyType({}),
-) -> Catalog:
-    """Return the catalog that was read, or brought back."""
     return Catalog(
         loaded.datasets.values(),
         root=loaded.root,
@@ -723,7 +707,7 @@ def get(
     one); a glob goes into the folder `dest`. Files are the caller's own, writable copies;
     one that is there already with other bytes is an error.
     """
-    dataset: Dataset = _models().Dataset(name="get", source=uri.check_source(source))
+    dataset: Dataset = Dataset(name="get", source=uri.check_source(source))
     target = Target.of(dataset, dest)
     owner = catalog or Catalog()
     dataset = dataset.with_resolved_paths(Path.cwd())
@@ -731,12 +715,7 @@ def get(
         return retrieve(dataset, target, owner.storage_of(dataset), owner.store, run)
 
 
-def _models() -> Any:
-    """Return the models of what users write, which bring pydantic along, when they are needed."""
-    return import_module("datacachalog.spec.models")
-
-
-def _by_name(datasets: "Iterable[Dataset]", root: Path) -> "dict[str, Dataset]":
+def _by_name(datasets: Iterable[Dataset], root: Path) -> dict[str, Dataset]:
     found: dict[str, Dataset] = {}
     for dataset in datasets:
         if dataset.name in found:
@@ -754,7 +733,7 @@ def _refuse_unknown(names: Iterable[str], storages: set[str]) -> None:
             raise CatalogError(f"there is no storage '{name}'", hint=hint)
 
 
-def _cache_root(explicit: str | os.PathLike[str] | None, settings: "CacheSettings") -> Path:
+def _cache_root(explicit: str | os.PathLike[str] | None, settings: CacheSettings) -> Path:
     if explicit is not None:
         return Path(os.path.abspath(os.path.expanduser(explicit)))
     return cache_dir(settings.dir, os.environ)

@@ -6,13 +6,14 @@ catalog demands one. Used by `spec` (to read `checksum:`) and `transfer`.
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from blake3 import blake3
 
-from datacachalog.errors import ChecksumMismatchError
+from datacachalog.errors import ChecksumMismatchError, InvalidValueError
 from datacachalog.model import RemoteObject
 
 ALGORITHMS = {"blake3": 64, "md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
@@ -38,22 +39,26 @@ class Checksum:
     origin: str = CATALOG
 
     @classmethod
-    def parse(cls, text: str, origin: str = CATALOG) -> "Checksum":
-        """Read `algorithm:hex`; raises ValueError with a sentence a person can act on.
+    def parse(cls, text: object) -> "Checksum":
+        """Return the checksum that a person wrote as `algorithm:hex`.
 
-        >>> Checksum.parse("md5:D41D8CD98F00B204E9800998ECF8427E")
-        Checksum(algorithm='md5', digest='d41d8cd98f00b204e9800998ecf8427e', origin='the catalog')
+        >>> str(Checksum.parse("SHA-1:A9993E364706816ABA3E25717850C26C9CD0D89D"))
+        'sha1:a9993e364706816aba3e25717850c26c9cd0d89d'
         """
-        algorithm, colon, digest = text.strip().partition(":")
-        algorithm, digest = algorithm.lower(), digest.lower()
-        if not colon or algorithm not in ALGORITHMS:
-            known = ", ".join(f"{name}:…" for name in ALGORITHMS)
-            raise ValueError(f"a checksum is one of {known}; got '{text}'")
-        if len(digest) != ALGORITHMS[algorithm] or not set(digest) <= set("0123456789abcdef"):
-            raise ValueError(
-                f"a {algorithm} checksum has {ALGORITHMS[algorithm]} hex digits; got '{digest}'"
-            )
-        return cls(algorithm, digest, origin)
+        hint = "write the algorithm and the digest in hex: `sha256:…`, `md5:…` or `blake3:…`"
+        if not isinstance(text, str):
+            raise InvalidValueError(f"`{text}` is not a checksum", hint=hint)
+        written = text.strip().lower()
+        algorithm, colon, digest = written.replace("sha-", "sha", 1).partition(":")
+        digits = ALGORITHMS.get(algorithm)
+        if colon and digits and re.fullmatch(f"[0-9a-f]{{{digits}}}", digest):
+            return cls(algorithm, digest)
+        if colon and digits:
+            hint = f"{algorithm} has {digits} hexadecimal digits"
+        elif re.fullmatch("[0-9a-f]+", written):
+            likely = {digits: name for name, digits in ALGORITHMS.items()}.get(len(written))
+            hint = f"write `{likely}:{written}`" if likely else hint
+        raise InvalidValueError(f"{text!r} is not a checksum", hint=hint)
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.digest}"

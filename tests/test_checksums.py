@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datacachalog.checksums import ALGORITHMS, Checksum, Hashes
-from datacachalog.errors import ChecksumMismatchError
+from datacachalog.errors import ChecksumMismatchError, InvalidValueError
 from datacachalog.model import RemoteObject
 
 OBJECT = RemoteObject("s3://lake/a", "a", 3, datetime(2026, 3, 1, tzinfo=UTC))
@@ -76,3 +76,23 @@ def test_files_are_read_whole_or_in_ranges(tmp_path: Path, size: int) -> None:
 
     assert whole.blake3 == parts.blake3 == blake3(data).hexdigest()
     assert offset == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("0" * 32, f"write `md5:{'0' * 32}`"),
+        ("0" * 64, f"write `sha256:{'0' * 64}`"),
+        ("sha256:00", "sha256 has 64 hexadecimal digits"),
+        (
+            "crc32:00000000",
+            "write the algorithm and the digest in hex: `sha256:…`, `md5:…` or `blake3:…`",
+        ),
+    ],
+)
+def test_what_is_no_checksum_says_what_would_be(text: str, hint: str) -> None:
+    """A bare digest is told by its length."""
+    with pytest.raises(InvalidValueError) as caught:
+        Checksum.parse(text)
+
+    assert caught.value.hint == hint

@@ -7,8 +7,7 @@
 
 An object is valid if it is a regular file of the right size and carries the remote's
 modification time: a write through a hard link would have moved it. Nothing is stored
-beside an object. All paths of the store are joined here and nowhere else; `v1/catalogs`,
-which is no part of it, belongs to `snapshot` and `kept`.
+beside an object. All paths of the store are joined here and nowhere else.
 """
 
 import os
@@ -35,7 +34,6 @@ _README = """This folder is the cache of datacachalog (`dcl`), shared by all pro
 v1/objects  downloaded objects, read-only, one file each; projects link to them
 v1/tmp      downloads under way
 v1/locks    keep two runs from fetching one large object twice
-v1/catalogs what was read of catalogs, as long as they do not change
 
 It is safe to delete at any time while no `dcl` is running; what is needed is fetched again.
 `dcl cache stats` says what is in it, `dcl cache prune` and `dcl cache clear` make room.

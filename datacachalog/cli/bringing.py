@@ -5,7 +5,7 @@ Loads no parser: `fetching` has their options.
 
 from typing import NamedTuple
 
-from datacachalog.catalog import Catalog
+from datacachalog.catalog import Catalog, load_catalog
 from datacachalog.cli import exits
 from datacachalog.cli.app import UsageError
 from datacachalog.cli.console import Terminal
@@ -14,7 +14,6 @@ from datacachalog.cli.json import paths_document, report_document
 from datacachalog.cli.modes import lock_mode
 from datacachalog.cli.plans import show_plans
 from datacachalog.cli.progress import watch
-from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.sentences import tell_lock, tell_run
 from datacachalog.cli.visible import plural
 from datacachalog.sync.results import SyncReport
@@ -68,7 +67,7 @@ def fetch_plainly(names: tuple[str, ...], flags: frozenset[str], terminal: Termi
 
 def sync(asked: Asked, terminal: Terminal) -> int:
     """Bring datasets up to date and say what was done."""
-    catalog = open_catalog(asked.catalog, lock_mode=asked.mode)
+    catalog = load_catalog(asked.catalog, lock_mode=asked.mode)
     result = _bring(catalog, asked, terminal)
     if asked.dry_run:
         return _show_dry_run(result, terminal, json=asked.json)
@@ -85,7 +84,7 @@ def fetch(asked: Asked, terminal: Terminal) -> int:
         raise UsageError(
             "`dcl fetch` needs the names of datasets, or `--all`", hint="see `dcl list`"
         )
-    catalog = open_catalog(asked.catalog, lock_mode=asked.mode)
+    catalog = load_catalog(asked.catalog, lock_mode=asked.mode)
     result = _bring(catalog, asked, terminal)
     if asked.dry_run:
         return _show_dry_run(result, terminal, json=asked.json)

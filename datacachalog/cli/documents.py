@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from datacachalog.errors import DatacachalogError, InvalidCatalogError, Problem
 from datacachalog.model import Latest
-from datacachalog.spec.dataset import landing
+from datacachalog.spec.landing import landing
 
 if TYPE_CHECKING:
     from datacachalog.spec.loader import LoadedCatalog

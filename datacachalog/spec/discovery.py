@@ -41,44 +41,49 @@ def find_catalog(
 
     `given` is what `--catalog` takes: a path to a file or to its folder, or the name of one of
     the project's catalogs. Without it `DCL_CATALOG` decides, else the nearest catalog at or
-    above `start` (the current folder).
+    above `start` (the current folder); that search ends at the repository's root.
     """
     folder = _absolute(start)
+    given = given if given is not None else environ.get("DCL_CATALOG") or None
     if given is None:
-        return discover(folder, environ=environ)
+        return _nearest_catalog(folder)
     path = folder / os.path.expanduser(given)
     if path.is_file():
         return Path(os.path.abspath(path))
     if path.is_dir():
-        return _only_catalog_in(path) or _missing(path)
+        if found := _main_catalog(path):
+            return found
+        raise CatalogNotFoundError(
+            f"there is no catalog.yaml in {path}", hint="`dcl init` writes one"
+        )
     text = os.fspath(given)
     if "/" in text or path.suffix in SUFFIXES:
         raise CatalogNotFoundError(
             f"there is no file {text}", hint="`dcl init` writes a new catalog"
         )
-    return _named(text, folder)
-
-
-def discover(start: Path, *, environ: Mapping[str, str]) -> Path:
-    """Return the catalog that `DCL_CATALOG` names, else the nearest one at or above `start`.
-
-    The search ends at the repository's root (the folder with `.git`).
-    """
-    if named := environ.get("DCL_CATALOG"):
-        return find_catalog(named, start=start, environ={})
-    root = _nearest_project(start)
-    main = _only_catalog_in(root) if root else None
-    if main is not None:
-        return main
-    if root is not None:
-        further = ", ".join(_further_catalogs(root))
-        raise CatalogNotFoundError(
-            f"there is no main catalog in {root}, only further ones: {further}",
-            hint=f"name one: `--catalog {further.split(',')[0]}`",
-        )
+    known = discover_catalogs(folder)
+    if text in known:
+        return known[text]
+    hint = did_you_mean(text, known) or (f"there are {', '.join(known)}" if known else None)
     raise CatalogNotFoundError(
-        f"there is no catalog.yaml in {_absolute(start)} or above it",
-        hint="`dcl init` writes one; `--catalog PATH` names one elsewhere",
+        f"there is no catalog {text!r}",
+        hint=hint or f"write {CATALOGS_FOLDER / text}.yaml, or name a path",
+    )
+
+
+def _nearest_catalog(folder: Path) -> Path:
+    root = _nearest_project(folder)
+    if root is None:
+        raise CatalogNotFoundError(
+            f"there is no catalog.yaml in {folder} or above it",
+            hint="`dcl init` writes one; `--catalog PATH` names one elsewhere",
+        )
+    if main := _main_catalog(root):
+        return main
+    further = list(_further_catalogs(root))
+    raise CatalogNotFoundError(
+        f"there is no main catalog in {root}, only further ones: {', '.join(further)}",
+        hint=f"name one: `--catalog {further[0] if further else ''}`",
     )
 
 
@@ -90,8 +95,7 @@ def discover_catalogs(start: str | os.PathLike[str] | None = None) -> dict[str, 
     root = _nearest_project(_absolute(start))
     if root is None:
         return {}
-    main = _only_catalog_in(root)
-    further = _further_catalogs(root)
+    main, further = _main_catalog(root), _further_catalogs(root)
     if main is not None and MAIN in further:
         raise CatalogError(
             f"two catalogs are called {MAIN!r}: {main} and {further[MAIN]}",
@@ -100,21 +104,7 @@ def discover_catalogs(start: str | os.PathLike[str] | None = None) -> dict[str, 
     return ({MAIN: main} if main else {}) | further
 
 
-def _named(name: str, folder: Path) -> Path:
-    known = discover_catalogs(folder)
-    if name in known:
-        return known[name]
-    hint = did_you_mean(name, known)
-    if hint is None and known:
-        hint = f"there are {', '.join(known)}"
-    raise CatalogNotFoundError(
-        f"there is no catalog {name!r}",
-        hint=hint or f"write {CATALOGS_FOLDER / name}.yaml, or name a path",
-    )
-
-
 def _nearest_project(start: Path) -> Path | None:
-    start = _absolute(start)
     for folder in (start, *start.parents):
         if _catalogs_in(folder) or (folder / CATALOGS_FOLDER).is_dir():
             return folder
@@ -127,7 +117,7 @@ def _catalogs_in(folder: Path) -> list[Path]:
     return [path for suffix in SUFFIXES if (path := folder / f"{MAIN}{suffix}").is_file()]
 
 
-def _only_catalog_in(folder: Path) -> Path | None:
+def _main_catalog(folder: Path) -> Path | None:
     found = _catalogs_in(folder)
     if len(found) > 1:
         raise CatalogError(
@@ -151,12 +141,6 @@ def _further_catalogs(root: Path) -> dict[str, Path]:
             )
         catalogs[path.stem] = path
     return catalogs
-
-
-def _missing(folder: Path) -> Path:
-    raise CatalogNotFoundError(
-        f"there is no catalog.yaml in {folder}", hint="`dcl init` writes one"
-    )
 
 
 def _absolute(start: str | os.PathLike[str] | None) -> Path:

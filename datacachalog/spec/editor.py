@@ -1,8 +1,8 @@
-"""Adding a dataset to a catalog file while everything else stays as the user wrote it.
+"""New catalogs, and adding a dataset to one while everything else stays as the user wrote it.
 
 Works on text: finds the one place for a new entry and inserts lines there; comments, order,
 indentation and line ends stay. Each result is read again and compared before it is returned.
-Used by `dcl add`.
+Used by `dcl init` and `dcl add`.
 """
 
 import contextlib
@@ -10,8 +10,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,37 @@ import yaml
 
 from datacachalog.errors import CatalogError, InvalidCatalogError, InvalidValueError, Problem
 from datacachalog.spec import yaml as document
-from datacachalog.spec.dataset import check_name
-from datacachalog.spec.yaml import DocumentError, Fault, Table
+from datacachalog.spec.models import check_name
+from datacachalog.spec.yaml import DocumentError, Fault, Place, Table
 from datacachalog.uri import check_source
+
+NEW_CATALOG = """\
+# What this project reads, and where it comes from. `dcl sync` puts it into data/.
+# Every key, with an example: `dcl schema`, or catalog.example.yaml in the documentation.
+
+version: 1
+
+# Everything as it was at the end of that day; without it, as it is now.
+# as_of: 2026-03-01
+
+# How to reach a storage. The standard AWS environment works without any of this.
+# storages:
+#   lake: {profile: analytics, region: eu-central-1}
+#   lab: {endpoint_url: "https://minio.example.com", key: "${LAB_KEY}", secret: "${LAB_SECRET}"}
+
+# Said once for all datasets.
+# defaults: {storage: lake, max_age: 10 minutes}
+
+datasets:
+  # A single file:
+  # customers: s3://bucket/customers/current.parquet
+  #
+  # Many files, in the folders they have there:
+  # orders:
+  #   description: Orders, one file a day
+  #   source: s3://bucket/orders/year=2026/**/*.parquet
+"""
+"""What `dcl init` writes."""
 
 Options = Mapping[str, str | bool]
 """Further keys of the new dataset, such as `storage` or `as_of`; without any, the short form."""
@@ -93,21 +120,16 @@ def add_dataset(
 
 def _read(text: str, is_toml: bool, file: str) -> Table:
     try:
-        read = document.read_toml(text) if is_toml else document.read_yaml(text)
+        read = document.read(text, is_toml=is_toml)
     except DocumentError as exc:
-        raise InvalidCatalogError([_problem(file, exc.fault)]) from None
-    if read.faults:
-        raise InvalidCatalogError([_problem(file, fault) for fault in read.faults])
-    if read.value is None:
-        return Table()
-    if not isinstance(read.value, Table):
-        raise InvalidCatalogError([Problem("a catalog is made of keys and values", file, 1, 1)])
-    return read.value
-
-
-def _problem(file: str, fault: Fault) -> Problem:
-    line, column = fault.place or (None, None)
-    return Problem(fault.message, file, line, column, fault.hint)
+        faults: Sequence[Fault] = [exc.fault]
+    else:
+        faults = read.faults
+        if not faults and not isinstance(read.value, Table | None):
+            faults = [Fault("a catalog is made of keys and values", Place(1, 1))]
+    if faults:
+        raise InvalidCatalogError([fault.as_problem(file) for fault in faults])
+    return read.value if isinstance(read.value, Table) else Table()
 
 
 def _check_is_free(catalog: Table, name: str, file: str) -> None:
@@ -115,7 +137,7 @@ def _check_is_free(catalog: Table, name: str, file: str) -> None:
     if datasets is not None and not isinstance(datasets, Table):
         place = catalog.values_at["datasets"]
         raise InvalidCatalogError([Problem("`datasets` must be keys and values", file, *place)])
-    if isinstance(datasets, Table) and name in datasets:
+    if datasets and name in datasets:
         raise InvalidValueError(
             f"there is a dataset {name!r} already, in {file}:{datasets.keys_at[name].line}",
             hint="choose another name, or edit it there",
@@ -132,111 +154,55 @@ def _is_just_that(before: Table, edited: str, is_toml: bool, name: str, entry: o
     if not isinstance(new, Table) or new.get(name) not in (entry, {"source": entry}):
         return False
     expected = {**before, "datasets": {**(old if isinstance(old, Table) else {}), name: new[name]}}
-    # By repr: a NaN in somebody's metadata equals nothing.
-    return repr(_sorted(after)) == repr(_sorted(expected))
+    return _as_text(after) == _as_text(expected)
 
 
-def _sorted(value: object) -> object:
-    if isinstance(value, dict):
-        return [(key, _sorted(value[key])) for key in sorted(value)]
-    if isinstance(value, list):
-        return [_sorted(item) for item in value]
-    return value
+def _as_text(value: object) -> str:
+    # As text, a NaN in somebody's metadata equals itself, and True does not equal 1.
+    return json.dumps(value, sort_keys=True, default=repr)
 
 
 # --- YAML ---------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Section:
-    """Where `datasets:` stands in the text; lines and columns count from 0."""
-
-    key: Any
-    start: Any
-    end: Any = None
-    first_key: Any = None
-    last_line: int = 0
-
-
 def _yaml_candidates(text: str, name: str, entry: object) -> Iterator[str]:
     """Yield texts that might be right, the best first."""
-    top, section = _find_section(text)
-    if section is None:
+    # `_read` has refused what is nested too deep for this.
+    top: Any = yaml.compose(text, Loader=yaml.CSafeLoader)
+    sections = {key.value: (key, value) for key, value in (top.value if top else ())}
+    if "datasets" not in sections:
         if top is not None and top.flow_style:
-            yield from _into_flow(
-                text, _end_of_flow(text, top), f"datasets: {{{_flow(name, entry)}}}"
-            )
+            yield from _into_flow(text, top.end_mark, f"datasets: {{{_flow(name, entry)}}}")
         else:
             yield _append_section(text, _block(name, entry, 2))
         return
-    start = section.start
-    if isinstance(start, yaml.MappingStartEvent) and start.flow_style:
-        if section.first_key is not None or (top is not None and top.flow_style):
-            yield from _into_flow(text, section.end, _flow(name, entry))
+    key, section = sections["datasets"]
+    is_empty = not isinstance(section, yaml.MappingNode) or not section.value
+    if isinstance(section, yaml.MappingNode) and (top.flow_style or not is_empty):
+        if section.flow_style:
+            yield from _into_flow(text, section.end_mark, _flow(name, entry))
             return
-        yield _into_empty(text, section, start.start_mark, section.end.end_mark, name, entry)
-    elif isinstance(start, yaml.MappingStartEvent):
-        indent = section.first_key.start_mark.column
+        indent = section.value[0][0].start_mark.column
         step = _indent_step(text, indent)
-        for line in _ends_of_block(text, section.last_line, indent):
+        for line in _ends_of_block(text, section.end_mark.line, indent):
             yield _insert_lines(text, line, _block(name, entry, indent, step))
     else:
-        yield _into_empty(text, section, start.start_mark, start.end_mark, name, entry)
+        yield _into_empty(text, key, section, name, entry)
 
 
-def _find_section(text: str) -> tuple[Any, _Section | None]:
-    """Return the event that begins the top mapping, and the section under `datasets`."""
-    top: Any = None
-    section: _Section | None = None
-    key: Any = None
-    event: Any
-    depth, is_key = 0, True
-    for event in _events(text):
-        begins = isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent)
-        ends = isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent)
-        is_value = isinstance(event, yaml.ScalarEvent | yaml.AliasEvent)
-        depth -= ends
-        if section is not None and section.end is None:
-            _note(section, event, depth, ends)
-        elif depth == 0 and begins:
-            top = event
-        elif depth == 1 and (begins or is_value):
-            if is_key:
-                key = event
-            elif isinstance(key, yaml.ScalarEvent) and key.value == "datasets":
-                section = _Section(key, event, end=None if begins else event)
-        if depth == 1 and (ends or is_value):
-            is_key = not is_key
-        depth += begins
-    return top, section
+def _ends_of_block(text: str, end: int, indent: int) -> Iterator[int]:
+    """Yield line numbers to insert before: after the last entry and the comments that follow it.
 
-
-def _note(section: _Section, event: Any, depth: int, ends: bool) -> None:
-    if ends and depth == 1:
-        section.end = event
-        return
-    if section.first_key is None:
-        section.first_key = event
-    is_flow_end = ends and event.end_mark.index > event.start_mark.index
-    if getattr(event, "style", None) in ("|", ">"):
-        # Its end is the start of what follows.
-        section.last_line = max(section.last_line, event.end_mark.line - 1)
-    elif is_flow_end or isinstance(event, yaml.ScalarEvent | yaml.AliasEvent):
-        section.last_line = max(section.last_line, event.end_mark.line)
-
-
-def _ends_of_block(text: str, last_line: int, indent: int) -> Iterator[int]:
-    """Yield line numbers to insert before: after the last entry and the comments that follow it."""
+    `end` is the line of what follows the block.
+    """
     lines = text.split("\n")
-    # Blank lines at the end of a block scalar belong to what follows, but not those of `|+`.
-    filled = min(last_line, len(lines) - 1)
-    while not lines[filled].strip():
-        filled -= 1
-    for end in (filled, last_line):
-        line = end + 1
-        while line < len(lines) and _is_comment(lines[line], indent):
-            line += 1
-        yield line
+    line = min(end, len(lines))
+    while not lines[line - 1].strip() or lines[line - 1].lstrip().startswith("#"):
+        line -= 1
+    while line < len(lines) and _is_comment(lines[line], indent):
+        line += 1
+    yield line
+    yield end  # blank lines belong to a block scalar with `|+`
 
 
 def _is_comment(line: str, indent: int) -> bool:
@@ -244,24 +210,22 @@ def _is_comment(line: str, indent: int) -> bool:
     return stripped.startswith("#") and len(line) - len(stripped) >= indent
 
 
-def _into_empty(
-    text: str, section: _Section, start: Any, end: Any, name: str, entry: object
-) -> str:
+def _into_empty(text: str, key: Any, value: Any, name: str, entry: object) -> str:
     """Fill `datasets:` that holds nothing, `~`, `null` or `{}`."""
     lines = text.split("\n")
-    row = section.key.start_mark.line
+    start, end = value.start_mark, value.end_mark
+    row, base = key.start_mark.line, key.start_mark.column
     if start.line == end.line and start.index < end.index:
         line = lines[start.line]
         rest = (line[: start.column].rstrip() + line[end.column :]).rstrip()
         lines[start.line : start.line + 1] = [rest] if rest else []
         row = start.line if rest else start.line - 1
-    base = section.key.start_mark.column
     at = row + 1
     while at < len(lines) and _is_comment(lines[at], base + 1):
         at += 1
-    following = lines[row + 1] if row + 1 < len(lines) else ""
-    has_comments = at > row + 1
-    indent = len(following) - len(following.lstrip()) if has_comments else base + 2
+    indent = base + 2
+    if at > row + 1:
+        indent = len(lines[row + 1]) - len(lines[row + 1].lstrip())
     return _insert_lines("\n".join(lines), at, _block(name, entry, indent))
 
 
@@ -282,11 +246,8 @@ def _insert_lines(text: str, line: int, block: list[str]) -> str:
 
 def _into_flow(text: str, end: Any, entry: str) -> Iterator[str]:
     """Yield the text with an entry more before the `}` that ends at `end`."""
-    lines = text.split("\n")
-    mark = end.end_mark
-    line, column = mark.line, mark.column - 1
-    head = "\n".join([*lines[:line], lines[line][:column]])
-    tail = "\n".join([lines[line][column:], *lines[line + 1 :]])
+    at = end.index - 1
+    head, tail = text[:at], text[at:]
     body = head.rstrip()
     space = head[len(body) :]
     if body.endswith("{"):
@@ -295,23 +256,6 @@ def _into_flow(text: str, end: Any, entry: str) -> Iterator[str]:
     yield f"{body} {entry}{space}{tail}"
     yield f"{head}, {entry}{tail}"
     yield f"{head}{entry}{tail}"
-
-
-def _end_of_flow(text: str, top: Any) -> Any:
-    last = top
-    for event in _events(text):
-        if isinstance(event, yaml.MappingEndEvent):
-            last = event
-    return last
-
-
-def _events(text: str) -> Iterator[Any]:
-    loader = yaml.CSafeLoader(text)
-    try:
-        while not isinstance(event := loader.get_event(), yaml.StreamEndEvent):
-            yield event
-    finally:
-        loader.dispose()
 
 
 def _indent_step(text: str, indent: int) -> int:

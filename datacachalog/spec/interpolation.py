@@ -5,21 +5,14 @@ Used by the loader, on values only. `x-*` keys are left alone.
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
+from datacachalog.errors import InvalidValueError
 from datacachalog.spec.yaml import Fault, Listing, Place, Table
 
 _REFERENCE = re.compile(
     r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^{}]*))?\}|\$\{"
 )
-
-
-class _ReferenceError(Exception):
-    """A reference that cannot be read or resolved: a sentence and a hint."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
 
 
 def interpolate(text: str, environ: Mapping[str, str]) -> str:
@@ -34,46 +27,49 @@ def interpolate(text: str, environ: Mapping[str, str]) -> str:
         if match.group() == "$${":
             return "${"
         if name is None:
-            raise _ReferenceError(
+            raise InvalidValueError(
                 f"{text!r} holds a `${{` that is no reference",
-                "write `${VAR}`, `${VAR:-default}`, or `$${` for the characters themselves",
+                hint="write `${VAR}`, `${VAR:-default}`, or `$${` for the characters themselves",
             )
         value = environ.get(name)
         if default is not None:
             return value or default
         if value is None:
-            raise _ReferenceError(
+            raise InvalidValueError(
                 f"the environment variable `{name}` is not set",
-                f"set it, or give a default: `${{{name}:-…}}`",
+                hint=f"set it, or give a default: `${{{name}:-…}}`",
             )
         return value
 
     return _REFERENCE.sub(replaced, text)
 
 
-def interpolate_all(value: object, environ: Mapping[str, str]) -> list[Fault]:
+def interpolate_all(document: Table, environ: Mapping[str, str]) -> list[Fault]:
     """Replace the references in a document in place; return what could not be replaced.
 
     What could not is left as it was. A value that several aliases share is visited once.
     """
     faults: list[Fault] = []
     seen: set[int] = set()
-    pending = [value]
+    pending: list[Table | Listing] = [document]
     while pending:
         container = pending.pop()
-        if not isinstance(container, Table | Listing) or id(container) in seen:
+        if id(container) in seen:
             continue
         seen.add(id(container))
         for key, item, place in _entries(container):
             if type(item) is str:
                 if "${" in item:
-                    _replace(container, key, item, place, environ, faults)
-            elif type(item) is Table or type(item) is Listing:
+                    try:
+                        container[key] = interpolate(item, environ)
+                    except InvalidValueError as exc:
+                        faults.append(Fault(exc.message, place, exc.hint))
+            elif isinstance(item, Table | Listing):
                 pending.append(item)
     return faults
 
 
-def _entries(container: Table | Listing) -> list[tuple[object, object, Place]]:
+def _entries(container: Any) -> list[tuple[Any, object, Place]]:
     if isinstance(container, Table):
         return [
             (key, item, container.values_at[key])
@@ -81,17 +77,3 @@ def _entries(container: Table | Listing) -> list[tuple[object, object, Place]]:
             if not key.startswith("x-")
         ]
     return [(i, item, container.items_at[i]) for i, item in enumerate(container)]
-
-
-def _replace(
-    container: Table | Listing,
-    key: object,
-    item: str,
-    place: Place,
-    environ: Mapping[str, str],
-    faults: list[Fault],
-) -> None:
-    try:
-        container[key] = interpolate(item, environ)  # type: ignore[call-overload, index]  # its own key
-    except _ReferenceError as exc:
-        faults.append(Fault(exc.message, place, exc.hint))

@@ -15,33 +15,24 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _OFTEN_MEANT = {
-    "aws_access_key_id": "key",
-    "access_key": "key",
-    "access_key_id": "key",
-    "aws_secret_access_key": "secret",
-    "secret_access_key": "secret",
-    "secret_key": "secret",
-    "aws_session_token": "token",
-    "session_token": "token",
-    "region_name": "region",
-    "endpoint": "endpoint_url",
-    "url": "source",
-    "uri": "source",
-    "urls": "source",
-    "sources": "source",
-    "dest": "path",
-    "target": "path",
-    "cache_path": "path",
-    "hash": "checksum",
-    "known_hash": "checksum",
-    "sha256": "checksum",
-    "version": "version_id",
-    "anonymous": "anon",
-    "desc": "description",
-    "title": "description",
-    "date": "as_of",
-    "ttl": "max_age",
-    "ignore": "exclude",
+    word: key
+    for key, words in {
+        "key": "aws_access_key_id access_key access_key_id",
+        "secret": "aws_secret_access_key secret_access_key secret_key",
+        "token": "aws_session_token session_token",
+        "region": "region_name",
+        "endpoint_url": "endpoint",
+        "source": "url uri urls sources",
+        "path": "dest target cache_path",
+        "checksum": "hash known_hash sha256",
+        "version_id": "version",
+        "anon": "anonymous",
+        "description": "desc title",
+        "as_of": "date",
+        "max_age": "ttl",
+        "exclude": "ignore",
+    }.items()
+    for word in words.split()
 }
 _NESTED = {
     "client_kwargs": "its keys `endpoint_url`, `region` and `verify` stand in the storage itself",
@@ -53,6 +44,10 @@ _NEEDS = {
     "bool_type": ("`true` or `false`", None),
     "mapping_type": ("keys and values", "write `{key: value}`"),
     "dict_type": ("keys and values", "write `{key: value}`"),
+}
+_FLAG_WORDS = {
+    **dict.fromkeys(("yes", "on", "y", "1"), "true"),
+    **dict.fromkeys(("no", "off", "n", "0"), "false"),
 }
 
 
@@ -90,18 +85,9 @@ def invalid_value(error: "ErrorDetails", raw: Mapping[str, object]) -> tuple[str
         return f"`{key}`: {error['msg'][:1].lower()}{error['msg'][1:]}", None
     if kind == "string_type" and not isinstance(value, dict | list):
         hint = f'put it in quotes: `{key}: "{_plain(value)}"`'
-    elif kind == "bool_type":
-        hint = _flag_hint(key, value)
+    elif kind == "bool_type" and (word := str(value).lower()) in _FLAG_WORDS:
+        hint = f"write `{key}: {_FLAG_WORDS[word]}`"
     return f"`{key}` must be {need}, not {shown(value)}", hint
-
-
-def _flag_hint(key: str, value: object) -> str | None:
-    word = str(value).lower()
-    if word in {"yes", "on", "y", "1"}:
-        return f"write `{key}: true`"
-    if word in {"no", "off", "n", "0"}:
-        return f"write `{key}: false`"
-    return None
 
 
 def shown(value: object) -> str:
@@ -112,11 +98,9 @@ def shown(value: object) -> str:
         return "a list"
     if isinstance(value, str):
         return repr(value)
-    return "nothing" if value is None else f"the {_kind(value)} {_plain(value)}"
-
-
-def _kind(value: object) -> str:
-    return "value" if isinstance(value, bool) else "number"
+    if value is None:
+        return "nothing"
+    return f"the {'value' if isinstance(value, bool) else 'number'} {_plain(value)}"
 
 
 def _plain(value: object) -> str:

@@ -1,9 +1,8 @@
 """What a user may write in a catalog: one frozen model for each part.
 
-Owns names, defaults, and the rules inside one value or one dataset; what follows from a valid
-one is in `dataset`. Used by the loader, by `Catalog`, and by programs that build datasets
-without a file. Knows no files, no environment and no network: reading and merging is the
-loader's.
+Owns names, defaults, and the rules inside one value or one dataset. Used by the loader, by
+`Catalog`, and by programs that build datasets without a file. Knows no files, no environment
+and no network: reading and merging is the loader's, where datasets land is `landing`'s.
 """
 
 import posixpath
@@ -11,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -25,81 +25,63 @@ from pydantic import (
     model_validator,
 )
 
-from datacachalog.checksums import ALGORITHMS, Checksum
+from datacachalog.checksums import Checksum
 from datacachalog.errors import DatacachalogError, InvalidValueError, UnsupportedSchemeError
-from datacachalog.model import Ago, AsOf, Latest
-from datacachalog.spec.dataset import (
-    NAME_PATTERN,
-    DatasetRules,
-    FieldError,
-    ItemsError,
-    check_name,
-)
+from datacachalog.globs import is_glob
+from datacachalog.model import Ago, AsOf, Latest, VersionId
 from datacachalog.spec.units import format_duration, parse_duration, parse_pin, parse_size
-from datacachalog.uri import check_source, scheme_of
+from datacachalog.uri import check_source, resolve_local, scheme_of
 
 _K = TypeVar("_K", str, int)
 _T = TypeVar("_T")
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+FORMAT_VERSION = 1
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _RESERVED_FOLDERS = frozenset({".git", ".datacachalog"})
 _READER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
-# --- checksums ----------------------------------------------------------------------
+class FieldError(InvalidValueError):
+    """A rule between several keys is broken; `key` is the one to point at."""
+
+    def __init__(self, message: str, *, key: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.key = key
 
 
-def parse_checksum(text: object) -> Checksum:
-    """Return the checksum written as `algorithm:hex`.
+class ItemsError(InvalidValueError):
+    """Several items of one value are wrong; `items` pairs each index or key with its error."""
 
-    >>> str(parse_checksum("SHA-1:A9993E364706816ABA3E25717850C26C9CD0D89D"))
-    'sha1:a9993e364706816aba3e25717850c26c9cd0d89d'
-    """
-    if not isinstance(text, str):
-        raise InvalidValueError(f"`{text}` is not a checksum", hint=_CHECKSUM_HINT)
-    algorithm, colon, digest = text.strip().partition(":")
-    algorithm, digest = algorithm.lower().replace("sha-", "sha"), digest.lower()
-    if not colon or algorithm not in ALGORITHMS:
-        raise InvalidValueError(
-            f"{text!r} is not a checksum", hint=_checksum_hint(text.strip().lower())
-        )
-    if not re.fullmatch(f"[0-9a-f]{{{ALGORITHMS[algorithm]}}}", digest):
-        raise InvalidValueError(
-            f"{text!r} is not a checksum",
-            hint=f"{algorithm} has {ALGORITHMS[algorithm]} hexadecimal digits",
-        )
-    return Checksum(algorithm, digest)
-
-
-_CHECKSUM_HINT = "write the algorithm and the digest in hex: `sha256:…`, `md5:…` or `blake3:…`"
-
-
-def _checksum_hint(text: str) -> str:
-    if re.fullmatch("[0-9a-f]+", text):
-        likely = {digits: name for name, digits in ALGORITHMS.items()}.get(len(text))
-        if likely:
-            return f"write `{likely}:{text}`"
-    return _CHECKSUM_HINT
+    def __init__(self, items: Sequence[tuple[str | int, DatacachalogError]]) -> None:
+        super().__init__("; ".join(error.message for _, error in items), hint=items[0][1].hint)
+        self.items = tuple(items)
 
 
 # --- values of fields ---------------------------------------------------------------
 
 
+def check_name(value: object) -> str:
+    """Return the name of a dataset, storage or catalog if it is one."""
+    if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
+        raise InvalidValueError(
+            f"{value!r} is not a name",
+            hint="use letters, digits, `_`, `-` and `.`, beginning with a letter or a digit",
+        )
+    return value
+
+
 def _check_folder(value: object) -> str:
     """Return a path below the project root, normalised; refuse what leaves it."""
+    hint = "write a path below the catalog's folder, such as `data/raw`"
     if not isinstance(value, str) or not value.strip():
         raise InvalidValueError(f"{value!r} is not a path", hint="write a path such as `data/raw`")
     if value.startswith(("/", "~")) or "\\" in value or re.match("[A-Za-z]:", value):
-        raise InvalidValueError(
-            f"the path {value!r} is not relative to the catalog",
-            hint="write a path below the catalog's folder, such as `data/raw`",
-        )
+        raise InvalidValueError(f"the path {value!r} is not relative to the catalog", hint=hint)
     path = posixpath.normpath(value)
     if path == ".." or path.startswith("../"):
-        raise InvalidValueError(
-            f"the path {value!r} leaves the project",
-            hint="write a path below the catalog's folder, such as `data/raw`",
-        )
+        raise InvalidValueError(f"the path {value!r} leaves the project", hint=hint)
     if path.partition("/")[0].lower() in _RESERVED_FOLDERS or _CONTROL.search(path):
         raise InvalidValueError(
             f"the path {value!r} is not usable", hint="write a path such as `data/raw`"
@@ -107,9 +89,7 @@ def _check_folder(value: object) -> str:
     return path
 
 
-def _check_dataset_folder(value: object) -> str | None:
-    if value is None:
-        return None
+def _check_dataset_folder(value: object) -> str:
     path = _check_folder(value)
     if path == ".":
         raise InvalidValueError(
@@ -120,26 +100,17 @@ def _check_dataset_folder(value: object) -> str | None:
 
 
 def _check_sources(value: object, info: ValidationInfo) -> str | tuple[str, ...]:
-    check = partial(check_source, any_scheme=_may_be_brought(info))
-    if isinstance(value, str):
-        return check(value)
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
-        if not value:
-            raise InvalidValueError(
-                "the list of sources is empty", hint="write a URI such as `s3://bucket/key`"
-            )
-        return tuple(_each(check, enumerate(value)).values())
-    return check(value)
-
-
-def _may_be_brought(info: ValidationInfo) -> bool:
-    """Tell whether a filesystem of the user's own may serve the source.
-
-    The loader says in `context` for which storages there is one; a program that makes a
-    dataset may bring it later, for any storage that the dataset names.
-    """
+    # A filesystem of the user's own may serve any scheme. The loader says in `context` for which
+    # storages there is one; a program may bring it after it made the dataset.
     storage = info.data.get("storage")
-    return storage is not None and (info.context is None or storage in info.context)
+    any_scheme = storage is not None and (info.context is None or storage in info.context)
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        return check_source(value, any_scheme=any_scheme)
+    if not value:
+        raise InvalidValueError(
+            "the list of sources is empty", hint="write a URI such as `s3://bucket/key`"
+        )
+    return tuple(_each(partial(check_source, any_scheme=any_scheme), enumerate(value)).values())
 
 
 def _each(check: Callable[[object], _T], items: Iterable[tuple[_K, object]]) -> dict[_K, _T]:
@@ -163,35 +134,28 @@ def _check_texts(value: object) -> tuple[str, ...]:
     return tuple(items)
 
 
-def _check_pin(value: object) -> Latest | AsOf | Ago | None:
-    return None if value is None else parse_pin(value)
+def _parse_max_age(value: str | timedelta) -> timedelta:
+    return timedelta(0) if value == 0 else parse_duration(value)
 
 
-def _check_size(value: object) -> int | None:
-    return None if value is None else parse_size(value)  # type: ignore[arg-type]  # it checks
-
-
-def _check_max_age(value: object) -> timedelta | None:
-    if value is None:
-        return None
-    return timedelta(0) if value == 0 else parse_duration(value)  # type: ignore[arg-type]  # same
-
-
-def _check_checksum(value: object) -> str | dict[str, str] | None:
-    if value is None:
-        return None
+def _check_checksum(value: object) -> str | dict[str, str]:
     if isinstance(value, Mapping):
-        checksums = _each(parse_checksum, value.items())
+        checksums = _each(Checksum.parse, value.items())
         return {str(path): str(checksum) for path, checksum in checksums.items()}
-    return str(parse_checksum(value))
+    return str(Checksum.parse(value))
 
 
-def _check_reader(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and _READER.fullmatch(value)):
+def _check_reader(value: object) -> str:
+    if isinstance(value, str) and _READER.fullmatch(value):
         return value
     raise InvalidValueError(
         f"{value!r} is not a reader", hint="write a function's full name: `polars.read_csv`"
     )
+
+
+def _or_none(check: Callable[[Any], object]) -> PlainValidator:
+    """Return a validator that leaves None as it is."""
+    return PlainValidator(lambda value: None if value is None else check(value))
 
 
 def _read_flag(value: object) -> object:
@@ -199,18 +163,16 @@ def _read_flag(value: object) -> object:
     return _FLAGS.get(value.lower(), value) if isinstance(value, str) else value
 
 
-def _empty_is_none(value: object) -> object:
-    # `${VAR:-}` is how a setting is left out.
-    return None if value == "" else value
+def _schema(*types: str, **rules: object) -> WithJsonSchema:
+    return WithJsonSchema({"type": types[0] if len(types) == 1 else list(types), **rules})
 
 
 _FLAGS = {"true": True, "false": False}
-
 Flag = Annotated[bool, BeforeValidator(_read_flag), Field(strict=True)]
-OptionalText = Annotated[str | None, BeforeValidator(_empty_is_none)]
-Name = Annotated[
-    str, PlainValidator(check_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})
-]
+# `${VAR:-}` is how a setting is left out.
+OptionalText = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value)]
+Secret = Annotated[OptionalText, Field(repr=False, exclude=True)]
+Name = Annotated[str, PlainValidator(check_name), _schema("string", pattern=NAME_PATTERN)]
 Texts = Annotated[
     Sequence[str],
     PlainValidator(_check_texts),
@@ -218,21 +180,18 @@ Texts = Annotated[
 ]
 PinText = Annotated[
     str | int | date | datetime | timedelta | Latest | AsOf | Ago | None,
-    PlainValidator(_check_pin),
+    _or_none(parse_pin),
     PlainSerializer(str, when_used="json-unless-none"),
-    WithJsonSchema({"type": ["string", "integer", "null"]}),
+    _schema("string", "integer", "null"),
 ]
-Size = Annotated[
-    int | None,
-    PlainValidator(_check_size),
-    WithJsonSchema({"type": ["string", "integer", "null"], "minimum": 0}),
-]
+Size = Annotated[int | None, _or_none(parse_size), _schema("string", "integer", "null", minimum=0)]
 Duration = Annotated[
     timedelta | None,
-    PlainValidator(_check_max_age),
+    _or_none(_parse_max_age),
     PlainSerializer(format_duration, when_used="json-unless-none"),
-    WithJsonSchema({"type": ["string", "null"]}),
+    _schema("string", "null"),
 ]
+_SOURCE = {"type": "string", "minLength": 1}
 
 
 class _Spec(BaseModel):
@@ -252,6 +211,11 @@ class _Spec(BaseModel):
         return value
 
 
+def _field(default: object, description: str, *examples: object) -> Any:
+    """Return a key that may be left out, with what an editor shows at it."""
+    return Field(default=default, description=description, examples=list(examples))
+
+
 # --- storages and settings ----------------------------------------------------------
 
 
@@ -262,71 +226,40 @@ class StorageSettings(_Spec):
     credentials chain) works without any of these. Keys appear in no `repr` and in no dump.
     """
 
-    profile: OptionalText = Field(
-        default=None,
-        description="A profile of `~/.aws/config`, for SSO, roles or keys.",
-        examples=["analytics"],
+    profile: OptionalText = _field(
+        None, "A profile of `~/.aws/config`, for SSO, roles or keys.", "analytics"
     )
-    anon: Flag = Field(
-        default=False, description="Send no credentials: for public buckets.", examples=[True]
+    anon: Flag = _field(False, "Send no credentials: for public buckets.", True)
+    endpoint_url: OptionalText = _field(
+        None,
+        "The server, where it is not Amazon's: MinIO, Ceph, R2, a proxy, ….",
+        "https://minio.example.com",
+        "${LAB_S3:-http://localhost:9000}",
     )
-    endpoint_url: OptionalText = Field(
-        default=None,
-        description="The server, where it is not Amazon's: MinIO, Ceph, R2, a proxy, ….",
-        examples=["https://minio.example.com", "${LAB_S3:-http://localhost:9000}"],
+    region: OptionalText = _field(None, "The region of the buckets.", "eu-central-1")
+    key: Secret = _field(None, "The access key id, only as `${VAR}`.", "${LAB_ACCESS_KEY}")
+    secret: Secret = _field(None, "The secret access key, only as `${VAR}`.", "${LAB_SECRET_KEY}")
+    token: Secret = _field(
+        None, "The session token of temporary keys, only as `${VAR}`.", "${LAB_SESSION_TOKEN}"
     )
-    region: OptionalText = Field(
-        default=None, description="The region of the buckets.", examples=["eu-central-1"]
-    )
-    key: OptionalText = Field(
-        default=None,
-        repr=False,
-        exclude=True,
-        description="The access key id, only as `${VAR}`.",
-        examples=["${LAB_ACCESS_KEY}"],
-    )
-    secret: OptionalText = Field(
-        default=None,
-        repr=False,
-        exclude=True,
-        description="The secret access key, only as `${VAR}`.",
-        examples=["${LAB_SECRET_KEY}"],
-    )
-    token: OptionalText = Field(
-        default=None,
-        repr=False,
-        exclude=True,
-        description="The session token of temporary keys, only as `${VAR}`.",
-        examples=["${LAB_SESSION_TOKEN}"],
-    )
-    sse_customer_key: OptionalText = Field(
-        default=None,
-        repr=False,
-        exclude=True,
-        description="The key that the bucket's objects are encrypted with (SSE-C), in base64, "
+    sse_customer_key: Secret = _field(
+        None,
+        "The key that the bucket's objects are encrypted with (SSE-C), in base64, "
         "only as `${VAR}`.",
-        examples=["${LAB_SSE_KEY}"],
+        "${LAB_SSE_KEY}",
     )
-    requester_pays: Flag = Field(
-        default=False, description="Agree to pay for requests and traffic.", examples=[True]
+    requester_pays: Flag = _field(False, "Agree to pay for requests and traffic.", True)
+    addressing_style: Literal["auto", "path", "virtual"] = _field(
+        "auto", "Where the bucket's name goes: into the path or into the host name.", "path"
     )
-    addressing_style: Literal["auto", "path", "virtual"] = Field(
-        default="auto",
-        description="Where the bucket's name goes: into the path or into the host name.",
-        examples=["path"],
+    ca_bundle: OptionalText = _field(
+        None, "A file of certificates to trust, relative to the catalog.", "certs/lab.pem"
     )
-    ca_bundle: OptionalText = Field(
-        default=None,
-        description="A file of certificates to trust, relative to the catalog.",
-        examples=["certs/lab.pem"],
-    )
-    verify: Flag = Field(
-        default=True, description="Check the server's certificate.", examples=[False]
-    )
-    engine: Literal["auto", "fsspec"] = Field(
-        default="auto",
-        description="`auto`: obstore where it serves; `fsspec`: never. `DCL_ENGINE` stands above.",
-        examples=["fsspec"],
+    verify: Flag = _field(True, "Check the server's certificate.", False)
+    engine: Literal["auto", "fsspec"] = _field(
+        "auto",
+        "`auto`: obstore where it serves; `fsspec`: never. `DCL_ENGINE` stands above.",
+        "fsspec",
     )
 
     @model_validator(mode="after")
@@ -353,38 +286,36 @@ class StorageSettings(_Spec):
         return self
 
 
+SECRETS = tuple(key for key, field in StorageSettings.model_fields.items() if field.exclude)
+"""What a storage's settings take from the environment only."""
+
+
 class DataSettings(_Spec):
     """Where datasets land in the project."""
 
-    dir: Annotated[str, PlainValidator(_check_folder), WithJsonSchema({"type": "string"})] = Field(
-        default="data",
-        description="The folder that holds one folder for each dataset, below the catalog's.",
-        examples=["data"],
+    dir: Annotated[str, PlainValidator(_check_folder), _schema("string")] = _field(
+        "data", "The folder that holds one folder for each dataset, below the catalog's.", "data"
     )
-    layout: Literal["name", "source"] = Field(
-        default="name",
-        description="`name`: a dataset's folder has its name. `source`: it mirrors the key's path.",
-        examples=["name"],
+    layout: Literal["name", "source"] = _field(
+        "name",
+        "`name`: a dataset's folder has its name. `source`: it mirrors the key's path.",
+        "name",
     )
 
 
 class CacheSettings(_Spec):
     """The store of objects that projects on one machine share."""
 
-    dir: OptionalText = Field(
-        default=None,
-        description="The cache folder; `DCL_CACHE_DIR` stands above it. Left out: the user's.",
-        examples=["/scratch/datacachalog"],
+    dir: OptionalText = _field(
+        None,
+        "The cache folder; `DCL_CACHE_DIR` stands above it. Left out: the user's.",
+        "/scratch/datacachalog",
     )
-    link: Literal["auto", "reflink", "hardlink", "copy"] = Field(
-        default="auto",
-        description="How a cached object comes into `data/`; `auto` takes the first that works.",
-        examples=["auto"],
+    link: Literal["auto", "reflink", "hardlink", "copy"] = _field(
+        "auto", "How a cached object comes into `data/`; `auto` takes the first that works.", "auto"
     )
-    max_size: Size = Field(
-        default=None,
-        description="How large the cache may grow; the least recently used objects go first.",
-        examples=["50 GB"],
+    max_size: Size = _field(
+        None, "How large the cache may grow; the least recently used objects go first.", "50 GB"
     )
 
 
@@ -394,57 +325,39 @@ class CacheSettings(_Spec):
 class Defaults(_Spec):
     """What may be said once for all datasets; a dataset's own key replaces it."""
 
-    owner: str | None = Field(
-        default=None, description="Who to ask about it.", examples=["team-sales"]
+    owner: str | None = _field(None, "Who to ask about it.", "team-sales")
+    tags: Texts = _field((), "Words to find it by.", ["pii"])
+    exclude: Texts = _field(
+        (), "Patterns of what a glob matches but must not bring: names or paths.", ["*_tmp.parquet"]
     )
-    tags: Texts = Field(default=(), description="Words to find it by.", examples=[["pii"]])
-    exclude: Texts = Field(
-        default=(),
-        description="Patterns of what a glob matches but must not bring: names or paths.",
-        examples=[["*_tmp.parquet"]],
+    storage: Name | None = _field(None, "One of `storages`: how to reach the source.", "lake")
+    allow_empty: Flag = _field(False, "Accept a glob that matches nothing.", True)
+    format: str | None = _field(
+        None, "What the files are, where their suffix does not tell.", "parquet"
     )
-    storage: Name | None = Field(
-        default=None, description="One of `storages`: how to reach the source.", examples=["lake"]
-    )
-    allow_empty: Flag = Field(
-        default=False, description="Accept a glob that matches nothing.", examples=[True]
-    )
-    format: str | None = Field(
-        default=None,
-        description="What the files are, where their suffix does not tell.",
-        examples=["parquet"],
-    )
-    reader: Annotated[
-        str | None, PlainValidator(_check_reader), WithJsonSchema({"type": ["string", "null"]})
-    ] = Field(
-        default=None,
-        description="The function that `catalog.load` calls.",
-        examples=["polars.scan_parquet"],
+    reader: Annotated[str | None, _or_none(_check_reader), _schema("string", "null")] = _field(
+        None, "The function that `catalog.load` calls.", "polars.scan_parquet"
     )
     read_args: Mapping[str, Any] = Field(
         default_factory=dict,
         description="Keyword arguments for the reader.",
         examples=[{"hive_partitioning": True}],
     )
-    push: Flag = Field(
-        default=False, description="Let `dcl push` replace the source.", examples=[True]
-    )
+    push: Flag = _field(False, "Let `dcl push` replace the source.", True)
     metadata: Mapping[str, Any] = Field(
         default_factory=dict, description="Anything you like.", examples=[{"ticket": "DATA-12"}]
     )
-    on_stale: Literal["warn", "error"] = Field(
-        default="warn",
-        description="When the source cannot be reached and files are in place: use them, or fail.",
-        examples=["error"],
+    on_stale: Literal["warn", "error"] = _field(
+        "warn",
+        "When the source cannot be reached and files are in place: use them, or fail.",
+        "error",
     )
-    max_age: Duration = Field(
-        default=None,
-        description="Trust the last check for this long before asking the source again.",
-        examples=["10 minutes"],
+    max_age: Duration = _field(
+        None, "Trust the last check for this long before asking the source again.", "10 minutes"
     )
 
 
-class Dataset(DatasetRules, Defaults):
+class Dataset(Defaults):
     """One named dataset: where it comes from, at which point in time, and where it lands.
 
     >>> orders = Dataset(name="orders", source="s3://lake/orders/**/*.parquet")
@@ -456,38 +369,28 @@ class Dataset(DatasetRules, Defaults):
     source: Annotated[
         str | Sequence[str],
         PlainValidator(_check_sources),
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"type": "string", "minLength": 1},
-                    {
-                        "type": "array",
-                        "items": {"type": "string", "minLength": 1},
-                        "minItems": 1,
-                    },
-                ]
-            }
-        ),
+        WithJsonSchema({"anyOf": [_SOURCE, {"type": "array", "items": _SOURCE, "minItems": 1}]}),
     ] = Field(
         description="A URI or a path, or a list of them. `*`, `?`, `[…]` and `**` match many.",
         examples=["s3://bucket/orders/**/*.parquet", "reference/countries.csv"],
     )
-    description: str | None = Field(
-        default=None, description="What it is, in a sentence.", examples=["Orders, one file a day"]
+    description: str | None = _field(None, "What it is, in a sentence.", "Orders, one file a day")
+    as_of: PinText = _field(
+        None,
+        "The source as it was then: a date, an instant with a zone, or a duration.",
+        "2024-12-10",
+        "2024-12-10T09:30Z",
+        "7 days",
+        "latest",
     )
-    as_of: PinText = Field(
-        default=None,
-        description="The source as it was then: a date, an instant with a zone, or a duration.",
-        examples=["2024-12-10", "2024-12-10T09:30Z", "7 days", "latest"],
-    )
-    version_id: OptionalText = Field(
-        default=None,
-        description="Exactly this version, of a single object; excludes `as_of`.",
-        examples=["3/L4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY"],
+    version_id: OptionalText = _field(
+        None,
+        "Exactly this version, of a single object; excludes `as_of`.",
+        "3/L4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY",
     )
     checksum: Annotated[
         str | Mapping[str, str] | None,
-        PlainValidator(_check_checksum),
+        _or_none(_check_checksum),
         WithJsonSchema(
             {
                 "anyOf": [
@@ -497,38 +400,88 @@ class Dataset(DatasetRules, Defaults):
                 ]
             }
         ),
-    ] = Field(
-        default=None,
-        description="What the bytes must hash to: one for a single object, or one for each path.",
-        examples=["sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    ] = _field(
+        None,
+        "What the bytes must hash to: one for a single object, or one for each path.",
+        "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     )
-    path: Annotated[
-        str | None,
-        PlainValidator(_check_dataset_folder),
-        WithJsonSchema({"type": ["string", "null"]}),
-    ] = Field(
-        default=None,
-        description="The folder where it lands, relative to the catalog; else `data/<name>`.",
-        examples=["inputs/orders"],
+    path: Annotated[str | None, _or_none(_check_dataset_folder), _schema("string", "null")] = (
+        _field(
+            None,
+            "The folder where it lands, relative to the catalog; else `data/<name>`.",
+            "inputs/orders",
+        )
     )
 
-    def with_source(self, source: str | Sequence[str]) -> "Dataset":
-        """Return the same with another source, which is valid."""
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Return the sources as a tuple, also where there is one."""
+        return (self.source,) if isinstance(self.source, str) else tuple(self.source)
+
+    @property
+    def pin(self) -> Latest | AsOf | Ago | VersionId:
+        """Return the pin that `as_of` and `version_id` mean together."""
+        if self.version_id is not None:
+            return VersionId(self.version_id)
+        return Latest() if self.as_of is None else parse_pin(self.as_of)
+
+    @property
+    def is_glob(self) -> bool:
+        """Tell whether any source is a pattern."""
+        return any(is_glob(source) for source in self.sources)
+
+    @property
+    def is_single(self) -> bool:
+        """Tell whether the dataset is one object: one source, no pattern."""
+        return isinstance(self.source, str) and not is_glob(self.source)
+
+    @property
+    def is_pinned(self) -> bool:
+        """Tell whether the dataset stands still or lags, instead of following the latest."""
+        return not isinstance(self.pin, Latest)
+
+    def checksum_of(self, relpath: str) -> Checksum | None:
+        """Return what the file at `relpath` must hash to, or None if nothing is demanded."""
+        text = self.checksum
+        if isinstance(text, Mapping):
+            text = text.get(relpath)
+        return None if text is None else Checksum(*text.split(":"))
+
+    def with_resolved_paths(self, root: Path) -> "Dataset":
+        """Return the dataset with every local source as `file://` and an absolute path.
+
+        Relative sources are relative to `root`, and `~/` is the user's home.
+
+        >>> Dataset(name="x", source="in/*.csv").with_resolved_paths(Path("/work")).source
+        'file:///work/in/*.csv'
+        """
+        resolved = tuple(resolve_local(source, root) for source in self.sources)
+        if resolved == self.sources:
+            return self
+        source = resolved[0] if isinstance(self.source, str) else resolved
         return self.model_copy(update={"source": source})
 
     @model_validator(mode="after")
     def _check(self) -> "Dataset":
-        if self.version_id is not None:
-            self._check_version_id()
+        if self.version_id is not None and self.as_of is not None:
+            raise FieldError(
+                "`version_id` and `as_of` exclude each other",
+                key="version_id",
+                hint="remove one of them",
+            )
+        if self.version_id is not None and not self.is_single:
+            raise FieldError(
+                "`version_id` needs a single object",
+                key="version_id",
+                hint="use `as_of` for a glob or a list",
+            )
         if isinstance(self.checksum, str) and not self.is_single:
             raise FieldError(
                 "one checksum cannot hold for several objects",
                 key="checksum",
                 hint='write one for each path: `checksum: {"a.csv": "sha256:…"}`',
             )
-        if isinstance(self.source, str):
-            return self
-        schemes = {scheme_of(source) for source in self.source}
+        schemes = {scheme_of(source) for source in self.sources}
         if len(schemes) > 1:
             raise FieldError(
                 f"the sources are of different kinds ({', '.join(sorted(schemes))})",
@@ -537,34 +490,19 @@ class Dataset(DatasetRules, Defaults):
             )
         return self
 
-    def _check_version_id(self) -> None:
-        if self.as_of is not None:
-            raise FieldError(
-                "`version_id` and `as_of` exclude each other",
-                key="version_id",
-                hint="remove one of them",
-            )
-        if not self.is_single:
-            raise FieldError(
-                "`version_id` needs a single object",
-                key="version_id",
-                hint="use `as_of` for a glob or a list",
-            )
-
 
 class CatalogSpec(_Spec):
-    """A whole catalog file, as written (short forms of datasets spelt out)."""
+    """A whole catalog file, as written (short forms of datasets spelt out).
 
-    version: Literal[1] = Field(default=1, description="The version of this format.", examples=[1])
-    as_of: PinText = Field(
-        default=None,
-        description="For every dataset that says nothing itself; there `latest` opts out.",
-        examples=["2024-12-10"],
+    The loader takes its keys from here; it validates the parts one by one, for their places.
+    """
+
+    version: Literal[1] = _field(1, "The version of this format.", 1)
+    as_of: PinText = _field(
+        None, "For every dataset that says nothing itself; there `latest` opts out.", "2024-12-10"
     )
-    include: Texts = Field(
-        default=(),
-        description="Further catalog files, relative to this one.",
-        examples=[["shared/common.yaml"]],
+    include: Texts = _field(
+        (), "Further catalog files, relative to this one.", ["shared/common.yaml"]
     )
     data: DataSettings = Field(
         default_factory=DataSettings, description="Where the datasets land, below this file."

@@ -9,8 +9,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from datacachalog.spec.dataset import NAME_PATTERN, SECRETS
-from datacachalog.spec.models import CatalogSpec
+from datacachalog.spec.models import NAME_PATTERN, SECRETS, CatalogSpec
 
 _REFERENCE = {"type": "string", "pattern": r"\$\{"}
 _FREE_KEYS = {"^x-": {"description": "Free: ignored by `dcl`."}}

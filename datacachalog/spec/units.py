@@ -6,6 +6,8 @@ hint that can be typed.
 """
 
 import re
+from calendar import monthrange
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, timezone
 from functools import lru_cache
 
@@ -14,13 +16,11 @@ from datacachalog.model import Ago, AsOf, Latest
 
 # --- sizes --------------------------------------------------------------------------
 
-# Compiled when first used (`re` keeps them): a start that reads no catalog needs none.
 _SIZE = r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)"
-_PREFIXES = "kmgtpe"
 _READ_UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 _SIZE_UNITS = {"": 1, "b": 1}
-_SIZE_UNITS.update({f"{p}b": 1000**i for i, p in enumerate(_PREFIXES, 1)})
-_SIZE_UNITS.update({f"{p}ib": 1024**i for i, p in enumerate(_PREFIXES, 1)})
+_SIZE_UNITS |= {unit.lower(): 1000**i for i, unit in enumerate(_READ_UNITS, 1)}
+_SIZE_UNITS |= {f"{unit[0].lower()}ib": 1024**i for i, unit in enumerate(_READ_UNITS, 1)}
 
 
 def parse_size(value: int | str) -> int:
@@ -50,10 +50,10 @@ def parse_size(value: int | str) -> int:
 
 
 def _size_hint(number: str, unit: str) -> str:
-    letter = unit[:1].upper()
-    if letter and letter.lower() in _PREFIXES:
-        decimal = f"{'k' if letter == 'K' else letter}B"
-        return f"write `{number} {decimal}` (powers of 1000) or `{number} {letter}iB` (of 1024)"
+    letter = unit[0].upper()
+    for decimal in _READ_UNITS:
+        if decimal[0].upper() == letter:
+            return f"write `{number} {decimal}` (powers of 1000) or `{number} {letter}iB` (of 1024)"
     return f"write a unit such as kB, MB, GB or GiB: `{number} GB`"
 
 
@@ -112,9 +112,7 @@ def parse_duration(value: str | timedelta) -> timedelta:
     elif not isinstance(value, str):
         raise InvalidPinError(f"{_quote(value)} is not a duration", hint=_unitless_hint(value))
     else:
-        text = value.strip()
-        iso = _parse_iso_duration(text)
-        duration = _parse_worded_duration(text) if iso is None else iso
+        duration = _parse_duration_text(value.strip())
     if not timedelta(0) <= duration <= _LONGEST:
         raise InvalidPinError(
             f"{_quote(value)} is not between 0 and 100 years", hint=_DURATION_HINT
@@ -122,17 +120,11 @@ def parse_duration(value: str | timedelta) -> timedelta:
     return duration
 
 
-def _parse_iso_duration(text: str) -> timedelta | None:
-    match = re.fullmatch(_ISO_DURATION, text)
-    if match is None:
-        return None
-    return _from_seconds(
-        text, sum(float(amount or 0) * _SECONDS_OF[u] for u, amount in match.groupdict().items())
-    )
-
-
 @lru_cache(maxsize=256)  # a default is read again for each dataset
-def _parse_worded_duration(text: str) -> timedelta:
+def _parse_duration_text(text: str) -> timedelta:
+    if iso := re.fullmatch(_ISO_DURATION, text):
+        amounts = iso.groupdict(default="0").items()
+        return _from_seconds(text, sum(float(n) * _SECONDS_OF[unit] for unit, n in amounts))
     seconds, position = 0.0, 0
     while match := re.compile(_AMOUNT).match(text, position):
         amount, unit = match.group(1), match.group(2).lower()
@@ -173,19 +165,20 @@ def format_duration(duration: timedelta | float) -> str:
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if seconds < 59.5:
         return f"{seconds:.1f} s" if seconds % 1 and seconds < 9.95 else f"{seconds:.0f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return _two_units(whole, 60, "min", 1, "s")
-    if whole < 86400:
-        return _two_units(whole, 3600, "h", 60, "min")
-    days, rest = divmod(whole, 86400)
-    hours = f" {rest // 3600} h" if rest >= 3600 else ""
-    return f"{_count(days, 'day')}{hours}"
+    minutes, s = divmod(round(seconds), 60)
+    hours, min_ = divmod(minutes, 60)
+    days, h = divmod(hours, 24)
+    if days:
+        return _count(days, "day") + (f" {h} h" if h else "")
+    if h:
+        return f"{h} h" + (f" {min_} min" if min_ else "")
+    return f"{min_} min" + (f" {s} s" if s else "")
 
 
-def _two_units(whole: int, large: int, large_name: str, small: int, small_name: str) -> str:
-    count, rest = divmod(whole, large)
-    return f"{count} {large_name}" + (f" {rest // small} {small_name}" if rest >= small else "")
+_AGES = (
+    *((365 * 86400, "year"), (30 * 86400, "month")),
+    *((86400, "day"), (3600, "hour"), (60, "minute")),
+)
 
 
 def format_age(then: datetime, now: datetime) -> str:
@@ -196,13 +189,7 @@ def format_age(then: datetime, now: datetime) -> str:
     ('5 minutes ago', 'just now')
     """
     seconds = (now - then).total_seconds()
-    for length, unit in (
-        (365 * 86400, "year"),
-        (30 * 86400, "month"),
-        (86400, "day"),
-        (3600, "hour"),
-        (60, "minute"),
-    ):
+    for length, unit in _AGES:
         if abs(seconds) >= length:
             age = _count(int(abs(seconds) // length), unit)
             return f"{age} ago" if seconds > 0 else f"in {age}"
@@ -220,7 +207,6 @@ _INSTANT = (
     r"(?::(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?)?)?)?)?"
     r"\s*(?P<zone>[Zz]|[+-]\d\d(?::?\d\d)?)?"
 )
-_COMPACT_DATE = r"(\d{4})(\d\d)(\d\d)"
 _LOOKS_LIKE_INSTANT = r"\d{4}(-|$)|\d{8}([Tt ]|$)"
 _PIN_HINT = (
     "write a date (`2024-12-10`), an instant with a zone (`2024-12-10T09:30Z`), "
@@ -261,30 +247,16 @@ def _parse_instant_text(text: str) -> AsOf:
 
 
 def _end_of_unit(match: re.Match[str], text: str) -> datetime:
-    year = int(match["year"])
-    month = int(match["month"] or 12)
+    year, month = int(match["year"]), int(match["month"] or 12)
+    time = (int(match["hour"] or 23), int(match["minute"] or 59), int(match["second"] or 59))
+    fraction = int((match["fraction"] or "")[:6].ljust(6, "9"))
     try:
-        day = int(match["day"] or _last_day(year, month))
-        return datetime(
-            year,
-            month,
-            day,
-            int(match["hour"] or 23),
-            int(match["minute"] or 59),
-            int(match["second"] or 59),
-            int((match["fraction"] or "")[:6].ljust(6, "9")),
-            tzinfo=_zone(match["zone"] or "Z"),
-        )
+        day = int(match["day"] or monthrange(year, month)[1])
+        return datetime(year, month, day, *time, fraction, tzinfo=_zone(match["zone"] or "Z"))
     except ValueError as exc:
-        raise InvalidPinError(
-            f"{text!r} is not an instant: {_reason(exc)}", hint=_INSTANT_HINT
-        ) from None
-
-
-def _last_day(year: int, month: int) -> int:
-    from calendar import monthrange  # it loads `locale`, and few pins name a month
-
-    return monthrange(year, month)[1]
+        reason = str(exc).partition("; must be")[0]
+        reason = reason.replace("bad month number", "there is no month")
+        raise InvalidPinError(f"{text!r} is not an instant: {reason}", hint=_INSTANT_HINT) from None
 
 
 def _zone(text: str) -> timezone:
@@ -298,22 +270,15 @@ def _zone(text: str) -> timezone:
     return timezone(-offset if text[0] == "-" else offset)
 
 
-def _reason(exc: ValueError) -> str:
-    reason = str(exc).partition("; must be")[0]
-    return reason.replace("bad month number", "there is no month")
-
-
 def _in_utc(moment: datetime, text: str) -> datetime:
     # The last year is left out so that the end of any unit can be stepped over.
-    try:
+    with suppress(OverflowError):
         utc = moment.astimezone(UTC)
-    except OverflowError:
-        utc = None
-    if utc is None or utc.year > 9998:
-        raise InvalidPinError(
-            f"{text!r} is not an instant: the year is out of range", hint=_INSTANT_HINT
-        )
-    return utc
+        if utc.year < 9999:
+            return utc
+    raise InvalidPinError(
+        f"{text!r} is not an instant: the year is out of range", hint=_INSTANT_HINT
+    )
 
 
 def _naive(text: str) -> InvalidPinError:
@@ -324,7 +289,7 @@ def _naive(text: str) -> InvalidPinError:
 
 
 def _correct_instant(text: str) -> str:
-    if match := re.match(_COMPACT_DATE, text):
+    if match := re.match(r"(\d{4})(\d\d)(\d\d)", text):
         return f"write `{'-'.join(match.groups())}`"
     if match := re.match(r"\d{4}-\d\d-\d\d", text):
         return f"write `{match.group()}` or an instant with a zone (`{match.group()}T09:30Z`)"

@@ -9,12 +9,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
-if TYPE_CHECKING:
-    import tomllib
+from datacachalog.errors import Problem
 
 MAX_BYTES = 4_000_000
 MAX_DEPTH = 64
@@ -29,21 +28,25 @@ class Place(NamedTuple):
     column: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """One thing wrong with a document."""
 
     message: str
     place: Place | None
     hint: str | None = None
 
+    def as_problem(self, file: str) -> Problem:
+        """Return it as a problem of the catalog in `file`."""
+        line, column = self.place or (None, None)
+        return Problem(self.message, file, line, column, self.hint)
+
 
 class DocumentError(Exception):
     """The text cannot be read at all; `fault` says why and where."""
 
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.message)
-        self.fault = fault
+    def __init__(self, message: str, place: Place | None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.fault = Fault(message, place, hint)
 
 
 class Table(dict[str, object]):
@@ -81,26 +84,27 @@ def decode(data: bytes) -> str:
     """Return the text of a file: UTF-8, without a byte order mark, lines ended as on Unix."""
     if len(data) > MAX_BYTES:
         raise DocumentError(
-            Fault(
-                f"the file is larger than {MAX_BYTES // 1_000_000} MB",
-                None,
-                "split it, and name the parts under `include:`",
-            )
+            f"the file is larger than {MAX_BYTES // 1_000_000} MB",
+            None,
+            "split it, and name the parts under `include:`",
         )
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise DocumentError(Fault("the file is UTF-16, not UTF-8", None, "save it as UTF-8"))
+        raise DocumentError("the file is UTF-16, not UTF-8", None, "save it as UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         before = data[: exc.start].decode("utf-8", "replace")
         raise DocumentError(
-            Fault(
-                f"the byte 0x{data[exc.start]:02x} is not UTF-8",
-                _place_in(before, len(before)),
-                "save the file as UTF-8",
-            )
+            f"the byte 0x{data[exc.start]:02x} is not UTF-8",
+            _place_in(before, len(before)),
+            "save the file as UTF-8",
         ) from None
     return text.replace("\r\n", "\n")
+
+
+def read(text: str, *, is_toml: bool) -> Document:
+    """Return the value of a YAML or TOML document; raises `DocumentError`."""
+    return read_toml(text) if is_toml else read_yaml(text)
 
 
 def _place_in(text: str, position: int) -> Place:
@@ -132,13 +136,17 @@ def read_yaml(text: str) -> Document:
     """
     if found := _UNREADABLE.search(text):
         raise DocumentError(
-            Fault(
-                f"the character U+{ord(found.group()):04X} is not allowed in YAML",
-                _place_in(text, found.start()),
-                'remove it, or write it as an escape in double quotes, such as "\\x07"',
-            )
+            f"the character U+{ord(found.group()):04X} is not allowed in YAML",
+            _place_in(text, found.start()),
+            'remove it, or write it as an escape in double quotes, such as "\\x07"',
         )
-    return _Composer(text).document()
+    loader = yaml.CSafeLoader(text)
+    try:
+        return _Composer().document(loader.get_event)
+    except yaml.MarkedYAMLError as exc:
+        raise _syntax_error(exc, text) from None
+    finally:
+        loader.dispose()
 
 
 def read_scalar(text: str) -> object:
@@ -163,57 +171,38 @@ class _Composer:
     PyYAML's own composer recurses in C: 100,000 `[` would end the process.
     """
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self) -> None:
         self._faults: list[Fault] = []
         self._anchors: dict[str, object] = {}
-        self._open: list[tuple[Table | Listing, str | None]] = []
-        """What is begun and not ended, with its anchor."""
-        self._key: list[str | None] = []
-        """For each open table: the key that waits for its value."""
         self._top = Listing()
-        self._open.append((self._top, None))
+        self._open: list[Table | Listing] = [self._top]
+        self._keys: list[str | None] = []
+        """For each open table: the key that waits for its value."""
 
-    def document(self) -> Document:
-        """Return the document, or raise what keeps it from being read."""
-        loader = yaml.CSafeLoader(self._text)
-        try:
-            self._compose(loader)
-        except yaml.MarkedYAMLError as exc:
-            raise DocumentError(_syntax_fault(exc, self._text)) from None
-        finally:
-            loader.dispose()
-        return Document(self._top[0] if self._top else None, tuple(self._faults))
-
-    def _compose(self, loader: yaml.CSafeLoader) -> None:
+    def document(self, get_event: Callable[[], yaml.Event | None]) -> Document:
         handlers: dict[type, Callable[[Any], None]] = {
             yaml.ScalarEvent: self._scalar,
             yaml.MappingStartEvent: self._begin_table,
-            yaml.SequenceStartEvent: self._begin_listing,
+            yaml.SequenceStartEvent: self._begin,
             yaml.MappingEndEvent: self._end,
             yaml.SequenceEndEvent: self._end,
             yaml.AliasEvent: self._alias,
             yaml.DocumentStartEvent: self._begin_document,
         }
-        get_event, handler_of, last = loader.get_event, handlers.get, yaml.StreamEndEvent
-        while True:
-            event = get_event()
-            if (handler := handler_of(type(event))) is not None:
+        while type(event := get_event()) is not yaml.StreamEndEvent:
+            if (handler := handlers.get(type(event))) is not None:
                 handler(event)
-            elif type(event) is last:
-                return
+        return Document(self._top[0] if self._top else None, tuple(self._faults))
 
     def _begin_document(self, event: yaml.DocumentStartEvent) -> None:
         if self._top:
-            raise DocumentError(
-                Fault("a second document begins here", _start(event), "remove this `---`")
-            )
+            raise DocumentError("a second document begins here", _start(event), "remove this `---`")
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
         text: str = event.value
-        container = self._open[-1][0]
-        if type(container) is Table and self._key[-1] is None:
-            self._begin_value(container, text, event)
+        container = self._open[-1]
+        if type(container) is Table and self._keys[-1] is None:
+            self._key(container, text, event)
             return
         if event.tag is not None:
             self._refuse_tag(event)
@@ -222,30 +211,27 @@ class _Composer:
             self._anchors[event.anchor] = value
         self._put(container, value, _start(event))
 
-    def _begin_value(self, table: Table, key: str, event: yaml.ScalarEvent) -> None:
+    def _key(self, table: Table, key: str, event: yaml.ScalarEvent) -> None:
         place = _start(event)
         if key == "<<" and event.implicit[0]:
-            self._fault("merge keys (`<<`) are not supported", place, _MERGE_HINT)
+            hint = "say it once under `defaults:`, or write it out"
+            self._faults.append(Fault("merge keys (`<<`) are not supported", place, hint))
         elif key in table:
-            first = table.keys_at[key].line
-            self._fault(
-                f"the key {key!r} is given twice, first in line {first}",
-                place,
-                "remove one of them",
-            )
+            message = f"the key {key!r} is given twice, first in line {table.keys_at[key].line}"
+            self._faults.append(Fault(message, place, "remove one of them"))
         else:
             table.keys_at[key] = place
-        self._key[-1] = key
+        self._keys[-1] = key
 
     def _put(self, container: Table | Listing, value: object, place: Place) -> None:
         container.weight += 1
         if type(container) is Table:
-            key = self._key[-1]
+            key = self._keys[-1]
             if key is None:
                 raise DocumentError(
-                    Fault("a key must be plain text", place, "quote what begins with `{` or `[`")
+                    "a key must be plain text", place, "quote what begins with `{` or `[`"
                 )
-            self._key[-1] = None
+            self._keys[-1] = None
             # Of two equal keys the first is kept; the second is a fault already.
             if key not in container and key in container.keys_at:
                 container[key] = value
@@ -255,87 +241,69 @@ class _Composer:
             container.items_at.append(place)
 
     def _begin_table(self, event: yaml.MappingStartEvent) -> None:
-        self._begin(Table(), event)
-        self._key.append(None)
+        self._begin(event, Table())
+        self._keys.append(None)
 
-    def _begin_listing(self, event: yaml.SequenceStartEvent) -> None:
-        self._begin(Listing(), event)
-
-    def _begin(
-        self, new: Table | Listing, event: yaml.MappingStartEvent | yaml.SequenceStartEvent
-    ) -> None:
+    def _begin(self, event: yaml.CollectionStartEvent, new: Table | Listing | None = None) -> None:
+        new = Listing() if new is None else new
         place = _start(event)
         if len(self._open) > MAX_DEPTH:
-            raise DocumentError(
-                Fault(f"values are nested more than {MAX_DEPTH} deep", place, "write it flatter")
-            )
+            raise _too_deep(place)
         if event.tag is not None:
             self._refuse_tag(event)
-        self._put(self._open[-1][0], new, place)
-        self._open.append((new, event.anchor))
+        self._put(self._open[-1], new, place)
+        self._open.append(new)
         if event.anchor is not None:
             self._anchors[event.anchor] = new
 
     def _end(self, event: yaml.Event) -> None:
-        ended, _ = self._open.pop()
+        ended = self._open.pop()
         if type(ended) is Table:
-            self._key.pop()
+            self._keys.pop()
         self._weigh(ended.weight, event)
 
     def _alias(self, event: yaml.AliasEvent) -> None:
         place = _start(event)
         if event.anchor not in self._anchors:
             raise DocumentError(
-                Fault(
-                    f"`*{event.anchor}` refers to nothing above it",
-                    place,
-                    f'quote it if it is text: `"*{event.anchor}"`',
-                )
+                f"`*{event.anchor}` refers to nothing above it",
+                place,
+                f'quote it if it is text: `"*{event.anchor}"`',
             )
         value = self._anchors[event.anchor]
-        if any(container is value for container, _ in self._open):
-            raise DocumentError(Fault(f"`*{event.anchor}` holds itself", place, "write it out"))
-        self._put(self._open[-1][0], value, place)
+        if any(container is value for container in self._open):
+            raise DocumentError(f"`*{event.anchor}` holds itself", place, "write it out")
+        self._put(self._open[-1], value, place)
         if isinstance(value, Table | Listing):
             self._weigh(value.weight, event)
 
     def _weigh(self, weight: int, event: yaml.Event) -> None:
-        container = self._open[-1][0]
+        container = self._open[-1]
         container.weight += weight
         if container.weight > MAX_VALUES:
             raise DocumentError(
-                Fault(
-                    f"aliases make this more than {MAX_VALUES:,} values",
-                    _start(event),
-                    "write out what is needed, and remove the aliases",
-                )
+                f"aliases make this more than {MAX_VALUES:,} values",
+                _start(event),
+                "write out what is needed, and remove the aliases",
             )
 
-    def _refuse_tag(
-        self, event: yaml.ScalarEvent | yaml.MappingStartEvent | yaml.SequenceStartEvent
-    ) -> None:
-        self._fault(
-            f"tags such as `{_short_tag(event.tag)}` are not supported",
-            _start(event),
-            "remove the tag; quote a value to make it text",
-        )
+    def _refuse_tag(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
+        tag = (event.tag or "!").replace("tag:yaml.org,2002:", "!!")
+        hint = "remove the tag; quote a value to make it text"
+        self._faults.append(Fault(f"tags such as `{tag}` are not supported", _start(event), hint))
 
-    def _fault(self, message: str, place: Place, hint: str) -> None:
-        self._faults.append(Fault(message, place, hint))
+
+def _too_deep(place: Place | None) -> DocumentError:
+    return DocumentError(f"values are nested more than {MAX_DEPTH} deep", place, "write it flatter")
 
 
 _new = tuple.__new__
-_MERGE_HINT = "say it once under `defaults:`, or write it out"
 
 
 def _start(event: Any) -> Place:
     mark = event.start_mark  # only a made-up event has none
     # A third of the time that `Place(…)` takes, for each of many thousand values.
     return _new(Place, (mark.line + 1, mark.column + 1))
-
-
-def _short_tag(tag: str | None) -> str:
-    return (tag or "!").replace("tag:yaml.org,2002:", "!!")
 
 
 # Longest first: the first problem text that begins like one of these decides.
@@ -363,33 +331,25 @@ _SYNTAX = (
 )  # fmt: skip
 
 
-def _syntax_fault(exc: yaml.MarkedYAMLError, text: str) -> Fault:
+def _syntax_error(exc: yaml.MarkedYAMLError, text: str) -> DocumentError:
     mark = exc.problem_mark or exc.context_mark
     problem = exc.problem or "this is not YAML"
     place = Place(mark.line + 1, mark.column + 1) if mark else None
+    lines = text.split("\n")
+    line = lines[place.line - 1] if place and place.line <= len(lines) else ""
     if "cannot start any token" in problem and place:
-        return _bad_start(text, place)
+        char = line[place.column - 1 : place.column]
+        if char == "\t":
+            return DocumentError("a tab stands where only spaces can", place, "indent with spaces")
+        return DocumentError(f"no value can begin with `{char}`", place, "put the value in quotes")
     for begin, message, hint in _SYNTAX:
         if problem.startswith(begin):
-            if place and re.search(r"[^\"']\$\{", _line(text, place)):
+            if re.search(r"[^\"']\$\{", line):
                 hint = 'between `{` and `}`, put references in quotes: `"${VAR}"`'
             if "not closed" in message and exc.context_mark:
-                opened = exc.context_mark
-                place = Place(opened.line + 1, opened.column + 1)
-            return Fault(message, place, hint)
-    return Fault(f"this is not YAML: {problem}", place)
-
-
-def _line(text: str, place: Place) -> str:
-    lines = text.split("\n")
-    return lines[place.line - 1] if place.line <= len(lines) else ""
-
-
-def _bad_start(text: str, place: Place) -> Fault:
-    char = _line(text, place)[place.column - 1 : place.column]
-    if char == "\t":
-        return Fault("a tab stands where only spaces can", place, "indent with spaces")
-    return Fault(f"no value can begin with `{char}`", place, "put the value in quotes")
+                place = Place(exc.context_mark.line + 1, exc.context_mark.column + 1)
+            return DocumentError(message, place, hint)
+    return DocumentError(f"this is not YAML: {problem}", place)
 
 
 # --- TOML ---------------------------------------------------------------------------
@@ -413,24 +373,16 @@ def read_toml(text: str) -> Document:
     try:
         value = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
-        raise DocumentError(_toml_fault(exc, text)) from None
+        message, place = str(exc), None
+        if found := _TOML_PLACE.search(message):
+            message = message[: found.start()].strip()
+            at_end = _place_in(text, len(text.rstrip()))
+            place = Place(int(found[1]), int(found[2])) if found[1] else at_end
+        message = f"this is not TOML: {message[:1].lower()}{message[1:]}"
+        raise DocumentError(message, place) from None
     except RecursionError:
-        raise DocumentError(
-            Fault(f"values are nested more than {MAX_DEPTH} deep", None, "write it flatter")
-        ) from None
-    places = _toml_places(text)
-    return Document(_with_places(value, (), places, Place(1, 1), 0))
-
-
-def _toml_fault(exc: "tomllib.TOMLDecodeError", text: str) -> Fault:
-    message = str(exc)
-    place = None
-    if found := _TOML_PLACE.search(message):
-        message = message[: found.start()].strip()
-        place = (
-            Place(int(found[1]), int(found[2])) if found[1] else _place_in(text, len(text.rstrip()))
-        )
-    return Fault(f"this is not TOML: {message[:1].lower()}{message[1:]}", place)
+        raise _too_deep(None) from None
+    return Document(_with_places(value, (), _toml_places(text), Place(1, 1), 0))
 
 
 def _toml_places(text: str) -> dict[tuple[str, ...], tuple[Place, Place]]:
@@ -462,9 +414,7 @@ def _with_places(
     depth: int,
 ) -> object:
     if depth > MAX_DEPTH:
-        raise DocumentError(
-            Fault(f"values are nested more than {MAX_DEPTH} deep", fallback, "write it flatter")
-        )
+        raise _too_deep(fallback)
     if isinstance(value, dict):
         table = Table()
         for key, item in value.items():
@@ -478,12 +428,9 @@ def _with_places(
             listing.append(_with_places(item, path, places, fallback, depth + 1))
             listing.items_at.append(fallback)
         return listing
-    return _toml_moment(value) if isinstance(value, date) else value
-
-
-def _toml_moment(value: date) -> str:
-    # As text it means the end of its unit, exactly as it does in YAML.
-    if not isinstance(value, datetime):
-        return value.isoformat()
-    spec = "auto" if value.microsecond % 1000 else "milliseconds" if value.microsecond else "auto"
-    return value.isoformat(timespec=spec).replace("+00:00", "Z")
+    # As text, a moment means the end of its unit, exactly as it does in YAML.
+    if isinstance(value, datetime):
+        is_whole = value.microsecond and not value.microsecond % 1000
+        text = value.isoformat(timespec="milliseconds" if is_whole else "auto")
+        return text.replace("+00:00", "Z")
+    return value.isoformat() if isinstance(value, date) else value

@@ -95,14 +95,6 @@ def test_a_list_alone_needs_no_parser(project: Path) -> None:
     assert not _loaded(project, "list") & {"attrs", "cyclopts"}
 
 
-def test_a_list_of_what_did_not_change_reads_no_catalog(project: Path) -> None:
-    """Neither YAML nor the models are loaded a second time, with a parser or without."""
-    _loaded(project, "list")
-
-    assert not _loaded(project, "list") & (HEAVY | LINE | PARSING)
-    assert not _loaded(project, "list", "one", "-q") & (HEAVY | LINE | {"pydantic", "rich", "yaml"})
-
-
 def test_local_datasets_load_no_cloud(project: Path) -> None:
     """Syncing local files needs no library of any cloud, and progress in a pipe no rich.
 
@@ -110,48 +102,6 @@ def test_local_datasets_load_no_cloud(project: Path) -> None:
     """
     assert not _loaded(project, "sync") & (HEAVY - {"fsspec"} | {"rich"})
     assert not _loaded(project, "sync") & HEAVY
-
-
-RUNNING = {
-    *("asyncio", "concurrent", "logging", "multiprocessing", "platformdirs", "tomllib"),
-    *("urllib.request", "xml", "zipfile", "decimal", "pickle", "subprocess"),
-    *("datacachalog.readers.reading", "datacachalog.doctor", "datacachalog.spec.yaml"),
-    *("datacachalog.spec.editor", "datacachalog.spec.schema", "datacachalog.cli.options"),
-}
-"""What no run of `dcl sync` needs, once the catalog is known."""
-
-
-@pytest.mark.parametrize("argv", [["sync"], ["fetch", "one"], ["list"]], ids=" ".join)
-def test_a_plain_catalog_needs_no_models(project: Path, argv: list[str]) -> None:
-    """Sources, times and words about them are checked without pydantic, the first time too."""
-    (project / "catalog.yaml").write_text(
-        "as_of: latest\ndatasets:\n  one: raw/one.txt\n"
-        "  parts: {source: raw/parts/, owner: me, description: All parts}\n"
-    )
-
-    assert not _loaded(project, *argv) & {"cyclopts", "pydantic", "datacachalog.spec.models"}
-
-
-@pytest.mark.parametrize("argv", [["sync"], ["sync", "one", "--frozen", "-q"], ["fetch", "--all"]])
-def test_a_sync_of_what_did_not_change_reads_no_catalog(project: Path, argv: list[str]) -> None:
-    """Neither parser, YAML nor models are loaded again; nor is what other commands need."""
-    _loaded(project, "lock")
-    _loaded(project, "sync")
-
-    assert not _loaded(project, *argv) & (
-        HEAVY | PARSING | RUNNING | {"datacachalog.spec.models", "datacachalog.spec.loader"}
-    )
-
-
-@pytest.mark.parametrize(
-    "argv", [["lock"], ["lock", "--check"], ["path", "one"], ["diff"], ["status"]], ids=" ".join
-)
-def test_commands_on_datasets_read_no_catalog_again(project: Path, argv: list[str]) -> None:
-    """They need their parser, and neither YAML nor the models."""
-    _loaded(project, "sync")
-    _loaded(project, "lock")
-
-    assert not _loaded(project, *argv) & {"pydantic", "yaml", "rich", "datacachalog.spec.loader"}
 
 
 def test_plain_keys_load_no_cloud(
@@ -167,5 +117,4 @@ def test_plain_keys_load_no_cloud(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
 
     assert not _loaded(project, "sync") & (HEAVY | {"rich"})
-    assert not _loaded(project, "sync") & (HEAVY | PARSING | RUNNING)
     assert not _loaded(project, "status") & (HEAVY | {"rich"})

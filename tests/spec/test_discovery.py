@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from datacachalog.errors import CatalogError, CatalogNotFoundError
-from datacachalog.spec.discovery import discover, discover_catalogs, find_catalog
+from datacachalog.spec.discovery import discover_catalogs, find_catalog
 
 
 def touch(path: Path) -> Path:
@@ -21,7 +21,7 @@ def test_the_nearest_catalog_above_is_found(tmp_path: Path, name: str) -> None:
     catalog = touch(tmp_path / name)
     (tmp_path / "a" / "b").mkdir(parents=True)
 
-    assert discover(tmp_path / "a" / "b", environ={}) == catalog
+    assert find_catalog(start=tmp_path / "a" / "b", environ={}) == catalog
 
 
 def test_a_nearer_catalog_stands_before_a_farther_one(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_nearer_catalog_stands_before_a_farther_one(tmp_path: Path) -> None:
     touch(tmp_path / "catalog.yaml")
     inner = touch(tmp_path / "inner" / "catalog.toml")
 
-    assert discover(tmp_path / "inner", environ={}) == inner
+    assert find_catalog(start=tmp_path / "inner", environ={}) == inner
 
 
 def test_the_search_ends_at_the_repository(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_the_search_ends_at_the_repository(tmp_path: Path) -> None:
     (tmp_path / "repo" / "src").mkdir()
 
     with pytest.raises(CatalogNotFoundError) as caught:
-        discover(tmp_path / "repo" / "src", environ={})
+        find_catalog(start=tmp_path / "repo" / "src", environ={})
 
     assert caught.value.hint == "`dcl init` writes one; `--catalog PATH` names one elsewhere"
 
@@ -50,7 +50,7 @@ def test_two_catalogs_in_one_folder_are_refused(tmp_path: Path) -> None:
     touch(tmp_path / "catalog.toml")
 
     with pytest.raises(CatalogError) as caught:
-        discover(tmp_path, environ={})
+        find_catalog(start=tmp_path, environ={})
 
     assert caught.value.message == (
         f"there are two catalogs in {tmp_path}: catalog.yaml and catalog.toml"
@@ -139,7 +139,7 @@ def test_a_project_with_further_catalogs_only_asks_which(tmp_path: Path) -> None
     touch(tmp_path / ".datacachalog" / "catalogs" / "core.yaml")
 
     with pytest.raises(CatalogNotFoundError) as caught:
-        discover(tmp_path, environ={})
+        find_catalog(start=tmp_path, environ={})
 
     assert caught.value.hint == "name one: `--catalog core`"
 

@@ -14,8 +14,7 @@ from datacachalog.errors import (
     InvalidValueError,
     UnsupportedSchemeError,
 )
-from datacachalog.spec.editor import add_dataset, add_to_file
-from datacachalog.spec.template import NEW_CATALOG
+from datacachalog.spec.editor import NEW_CATALOG, add_dataset, add_to_file
 from datacachalog.spec.yaml import read_yaml
 
 URI = "s3://lake/new/*.csv"

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 from pydantic import BaseModel
 
+from datacachalog.spec.editor import NEW_CATALOG
 from datacachalog.spec.loader import load
 from datacachalog.spec.models import (
     CacheSettings,
@@ -18,7 +19,6 @@ from datacachalog.spec.models import (
     StorageSettings,
 )
 from datacachalog.spec.schema import catalog_schema, schema_text
-from datacachalog.spec.template import NEW_CATALOG
 from datacachalog.spec.yaml import Table, read_yaml
 
 ROOT = Path(__file__).parents[2]

@@ -1,12 +1,12 @@
 """Commands about the shared cache of this machine: cache dir, stats, prune, clear."""
 
 import os
+import shutil
 from datetime import UTC, datetime
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from datacachalog import snapshot
 from datacachalog.cache.eviction import evict
 from datacachalog.cache.store import Store
 from datacachalog.cli import exits
@@ -103,7 +103,8 @@ def clear(*, json: Json = False, options: Options = DEFAULTS, terminal: Here) ->
     """
     store = _store(options)
     gone = store.clear()
-    snapshot.clear(cache_dir(None, os.environ))
+    # Earlier versions kept there what they had read of catalogs.
+    shutil.rmtree(cache_dir(None, os.environ) / "v1" / "catalogs", ignore_errors=True)
     _tell(gone.objects, gone.size, store, terminal, json=json)
     return exits.DONE
 

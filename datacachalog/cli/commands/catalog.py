@@ -12,8 +12,7 @@ from datacachalog.cli.opening import read_catalog
 from datacachalog.cli.options import DEFAULTS, Here, Options
 from datacachalog.errors import CatalogError
 from datacachalog.spec.discovery import find_catalog
-from datacachalog.spec.editor import add_to_file
-from datacachalog.spec.template import NEW_CATALOG
+from datacachalog.spec.editor import NEW_CATALOG, add_to_file
 
 _IGNORED = ("/data/", "/.datacachalog/state/")
 """Anchored: a `src/data` is nobody's cache, and `.datacachalog/catalogs` belongs into git."""

@@ -19,14 +19,13 @@ from datacachalog.cli.options import (
     Options,
 )
 from datacachalog.cli.progress import watch
-from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.showing import shown_path, shown_source
 from datacachalog.cli.states import changes
 from datacachalog.cli.visible import plural, visible
 from datacachalog.doctor import Check, Verdict, examine
 from datacachalog.errors import NotFetchedError
 from datacachalog.model import Latest
-from datacachalog.spec.dataset import landing
+from datacachalog.spec.landing import landing
 from datacachalog.spec.loader import LoadedCatalog
 from datacachalog.spec.models import Dataset
 from datacachalog.spec.units import format_age, format_duration, format_size
@@ -130,7 +129,7 @@ def verify(
     Compares every byte on disk with what was put there, and exits with 3 if any differs.
     Asks no network.
     """
-    catalog = open_catalog(options.catalog)
+    catalog = load_catalog(options.catalog)
     wanted = tuple(dict.fromkeys(names))
     with watch(terminal, len(wanted or catalog.datasets)) as report:
         verdicts = catalog.verify(*wanted, jobs=jobs, report=report)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from datacachalog.catalog import load_catalog
 from datacachalog.cli import exits
 from datacachalog.cli.app import UsageError
 from datacachalog.cli.console import Terminal
@@ -15,7 +16,6 @@ from datacachalog.cli.documents import Document, error_document
 from datacachalog.cli.entries import complete_names
 from datacachalog.cli.options import DEFAULTS, Here, Jobs, Json, Options
 from datacachalog.cli.progress import watch
-from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import visible
 from datacachalog.lock import lockfile
@@ -84,7 +84,7 @@ def diff(
         raise UsageError("`--as-of` is the other side, and that is given already")
     if before == after == "-":
         raise UsageError("standard input can be only one of the sides")
-    catalog = open_catalog(options.catalog)
+    catalog = load_catalog(options.catalog)
     old, new = _read(before), _read(after or as_of)
     with watch(terminal, len(dataset or catalog.datasets)) as report:
         found = catalog.diff(old, new, *dataset, jobs=jobs, report=report)

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from datacachalog.catalog import Catalog
+from datacachalog.catalog import Catalog, load_catalog
 from datacachalog.cli import exits
 from datacachalog.cli.app import UsageError
 from datacachalog.cli.commands.diff import comparison_document, show_failures, show_summaries
@@ -15,7 +15,6 @@ from datacachalog.cli.console import Terminal
 from datacachalog.cli.documents import Document, error_document, instant
 from datacachalog.cli.options import DEFAULTS, AsOf, Here, Jobs, Json, Name, Names, Options
 from datacachalog.cli.progress import watch
-from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.tables import Cell, Column, render
 from datacachalog.cli.visible import plural, visible
 from datacachalog.lock.rules import LockReport
@@ -51,7 +50,7 @@ def lock(
     """
     if check and upgrade:
         raise UsageError("`--check` and `--upgrade` exclude each other")
-    catalog = open_catalog(options.catalog)
+    catalog = load_catalog(options.catalog)
     if check:
         return _tell_disagreements(catalog, wanted=names, terminal=terminal, json=json)
     wanted = tuple(dict.fromkeys(names))
@@ -120,7 +119,7 @@ def outdated(
     Compares the lock with what the sources hold now. Exits with 3 if `dcl lock --upgrade`
     would change something.
     """
-    catalog = open_catalog(options.catalog)
+    catalog = load_catalog(options.catalog)
     wanted = tuple(dict.fromkeys(names))
     with watch(terminal, len(wanted or catalog.datasets)) as report:
         found = catalog.outdated(*wanted, jobs=jobs, report=report)
@@ -166,7 +165,7 @@ def versions(
 
     Newest first. Each time can be pasted after `--as-of`.
     """
-    catalog = open_catalog(options.catalog)
+    catalog = load_catalog(options.catalog)
     found = catalog.versions(name, limit=limit or None, key=key, as_of=as_of)
     if json:
         body = {"dataset": name, "versions": [_version_document(version) for version in found]}

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from datacachalog.catalog import load_catalog
 from datacachalog.cli import exits
 from datacachalog.cli.app import UsageError
 from datacachalog.cli.documents import instant
 from datacachalog.cli.options import DEFAULTS, Force, Here, Json, Name, Options, SomeNames
 from datacachalog.cli.progress import watch
-from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.visible import plural
 from datacachalog.spec.units import format_duration, format_size
 
@@ -30,7 +30,7 @@ def push(
     was last fetched, nothing is uploaded; --force overrides that.
     """
     with watch(terminal, 1) as report:
-        catalog = open_catalog(options.catalog)
+        catalog = load_catalog(options.catalog)
         result = catalog.push(name, file, force=force, report=report)
     obj = result.object
     if json:
@@ -62,7 +62,7 @@ def invalidate(*names: SomeNames, options: Options = DEFAULTS, terminal: Here) -
     """
     if not names:
         raise UsageError("`dcl invalidate` needs the names of datasets", hint="see `dcl list`")
-    catalog = open_catalog(options.catalog)
+    catalog = load_catalog(options.catalog)
     for name in dict.fromkeys(names):
         count = catalog.invalidate(name)
         terminal.note(f"{name}: {plural(count, 'file')} will download anew with `dcl sync {name}`")
@@ -83,6 +83,6 @@ def invalidate_glob(
 
     As `dcl invalidate`, for the files whose path below the dataset's folder matches.
     """
-    count = open_catalog(options.catalog).invalidate_glob(name, pattern)
+    count = load_catalog(options.catalog).invalidate_glob(name, pattern)
     terminal.note(f"{name}: {plural(count, 'file')} will download anew with `dcl sync {name}`")
     return exits.DONE

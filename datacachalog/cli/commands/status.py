@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from datacachalog.catalog import load_catalog
 from datacachalog.cli import exits
 from datacachalog.cli.json import status_document
 from datacachalog.cli.modes import lock_mode
@@ -25,7 +26,6 @@ from datacachalog.cli.options import (
     Refresh,
 )
 from datacachalog.cli.progress import watch
-from datacachalog.cli.reopening import open_catalog
 from datacachalog.cli.states import show_states
 from datacachalog.sync.results import Freshness
 
@@ -52,7 +52,7 @@ def status(
     Changes nothing. Says for each dataset whether it is up to date, and what a sync would do.
     """
     mode = lock_mode(locked=locked, frozen=frozen, no_lock=no_lock)
-    catalog = open_catalog(options.catalog, lock_mode=mode)
+    catalog = load_catalog(options.catalog, lock_mode=mode)
     wanted = tuple(dict.fromkeys(names))
     with watch(terminal, len(wanted or catalog.datasets)) as report:
         states = catalog.status(

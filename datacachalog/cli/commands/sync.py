@@ -5,6 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from datacachalog.catalog import get as get_uri
+from datacachalog.catalog import load_catalog
 from datacachalog.cli import bringing, exits
 from datacachalog.cli.bringing import Asked
 from datacachalog.cli.json import as_list, paths_document
@@ -28,7 +29,6 @@ from datacachalog.cli.options import (
     VersionId,
 )
 from datacachalog.cli.progress import watch
-from datacachalog.cli.reopening import open_catalog
 from datacachalog.uri import check_source
 
 
@@ -113,7 +113,7 @@ def path(name: Name, /, *, json: Json = False, options: Options = DEFAULTS, term
 
     One path a line, as of the last sync. Asks neither network nor source.
     """
-    found = open_catalog(options.catalog).path(name)
+    found = load_catalog(options.catalog).path(name)
     if json:
         terminal.document("paths", {"datasets": paths_document({name: found})})
     else:
@@ -141,7 +141,7 @@ def get(
     only says whose cache folder to use.
     """
     check_source(source)
-    catalog = open_catalog(options.catalog) if options.catalog else None
+    catalog = load_catalog(options.catalog) if options.catalog else None
     with watch(terminal, 1) as report:
         found = get_uri(source, dest, catalog=catalog, jobs=jobs, report=report)
     if json:
