@@ -7,12 +7,11 @@ the main thread, which would be deaf to Ctrl-C, nor in a forked child, where it 
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from datacachalog import globs, relpath
 from datacachalog.errors import (
@@ -32,11 +31,11 @@ from datacachalog.storage.base import (
 )
 from datacachalog.storage.identity import check_answer, quoted, unquoted
 from datacachalog.storage.object_store_listing import (
-    PAGE,
     DoubtError,
+    call,
+    call_each,
     is_plain,
     list_glob,
-    start_thread,
 )
 from datacachalog.storage.object_store_settings import (
     OBSTORE,
@@ -48,7 +47,6 @@ from datacachalog.storage.object_store_settings import (
 from datacachalog.storage.s3.storage import split_uri
 
 if TYPE_CHECKING:
-    from arro3.core import RecordBatch
     from fsspec import AbstractFileSystem
     from obstore import GetOptions, GetResult
     from obstore.store import S3Store
@@ -59,8 +57,6 @@ SMALL = 64 << 10
 _LEAST_CHUNK = 1  # hyper fills half a MiB by itself where bytes come fast
 _MOST_UNEXPLAINED = 20
 _PAUSE_SECONDS = 300.0
-
-T = TypeVar("T")
 
 _is_forked = False
 """Whether an ancestor may have used obstore, whose threads a fork leaves behind."""
@@ -133,7 +129,7 @@ class ObjectStoreStorage:
         if store is not None and not is_doubtful:
             try:
                 if is_glob:
-                    found = _list(store, bucket, globs.Glob(pattern), known)
+                    found = list_glob(store, bucket, globs.Glob(pattern), known)
                 else:
                     found = [_describe(store, bucket, globs.unescape(pattern))]
             except DoubtError:
@@ -181,7 +177,7 @@ class ObjectStoreStorage:
         guard = StallGuard(obj.uri, seconds=self._stall_seconds)
         at = start
         try:
-            for chunk in _each(lambda: _begin(store, key, obj, start, stop, is_small=is_small)):
+            for chunk in call_each(lambda: _begin(store, key, obj, start, stop, is_small=is_small)):
                 guard.note(len(chunk))
                 at += len(chunk)
                 if at > stop:
@@ -244,34 +240,12 @@ def _failures() -> tuple[type[Exception], ...]:
     return BaseError, ValueError, OSError
 
 
-def _list(
-    store: "S3Store", bucket: str, glob: globs.Glob, known: Container[str]
-) -> list[RemoteObject]:
-    import obstore
-
-    def pages(folder: str, behind: str | None) -> "Iterator[RecordBatch]":
-        return _each(
-            lambda: obstore.list(
-                store, folder or None, offset=behind, chunk_size=PAGE, return_arrow=True
-            )
-        )
-
-    def exists(key: str) -> bool:
-        try:
-            _call(lambda: obstore.head(store, key))
-        except FileNotFoundError:
-            return False
-        return True
-
-    return list_glob(pages, exists, bucket, glob, known)
-
-
 def _describe(store: "S3Store", bucket: str, key: str) -> RemoteObject:
     import obstore
 
     if not is_plain(key):
         raise DoubtError(f"{key!r} cannot be asked for")
-    meta = _call(lambda: obstore.head(store, key))
+    meta = call(lambda: obstore.head(store, key))
     if meta["last_modified"] == EPOCH:
         raise DoubtError(f"there is no time of {key!r}")
     return RemoteObject(
@@ -318,16 +292,3 @@ def _begin(
     if is_small:
         return iter((memoryview(result.bytes()),))
     return iter(result.stream(min_chunk_size=_LEAST_CHUNK))
-
-
-def _each(begin: Callable[[], Iterable[T]]) -> Iterator[T]:
-    """Give each item of what `begin` starts, waiting for each so that Ctrl-C is heard."""
-    items = _call(lambda: iter(begin()))
-    while (item := _call(lambda: next(items, None))) is not None:
-        yield item
-
-
-def _call(action: Callable[[], T]) -> T:
-    """Return what `action` returns; in the main thread, have another thread do it."""
-    is_main = threading.current_thread() is threading.main_thread()
-    return start_thread(action)() if is_main else action()

@@ -8,7 +8,7 @@ whether keys begin with a `/`.
 
 import re
 import threading
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from datetime import datetime
 from operator import lt
 from queue import SimpleQueue
@@ -20,6 +20,7 @@ from datacachalog.storage.s3.listing import Columns
 
 if TYPE_CHECKING:
     from arro3.core import Array, RecordBatch
+    from obstore.store import S3Store
 
 PAGE = 1000
 _ODD = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]|\A/|/\Z|\A\Z|//|(?:\A|/)\.\.?(?:/|\Z)")
@@ -28,9 +29,6 @@ _MOST_BELOW = 4 * PAGE
 """How many keys in folders below may be passed over for a pattern that has none."""
 
 T = TypeVar("T")
-
-Pages = Callable[[str, str | None], Iterator["RecordBatch"]]
-"""Starts a listing of a folder (without its slash) behind a key, in batches of `PAGE`."""
 
 
 class DoubtError(Exception):
@@ -47,26 +45,29 @@ def is_plain(key: str) -> bool:
 
 
 def list_glob(
-    pages: Pages,
-    exists: Callable[[str], bool],
-    bucket: str,
-    glob: globs.Glob,
-    known: Container[str],
+    store: "S3Store", bucket: str, glob: globs.Glob, known: Container[str]
 ) -> list[RemoteObject]:
     """Return what `glob` matches in `bucket`; raise `DoubtError` where that is not proven.
 
-    `exists` tells whether an object has a key: an empty entry may be a folder marker, unless
-    its URI is `known`.
+    An empty entry may be a folder marker, unless its URI is `known`: a HEAD tells.
     """
-    listing = _Listing(pages, glob)
+    import obstore
+
+    def is_marker(obj: RemoteObject) -> bool:
+        try:
+            call(lambda: obstore.head(store, obj.uri[len(bucket) + 6 :]))
+        except FileNotFoundError:
+            return True
+        return False
+
+    listing = _Listing(store, glob)
     found: list[RemoteObject] = []
     for batch, keys in listing.batches():
         found += _columns(batch, keys).matching(bucket, glob)
     empty = [obj for obj in found if not obj.size and obj.uri not in known]
     if len(empty) > listing.count:
         raise DoubtError("there are many empty entries")
-    below = len(bucket) + 6
-    markers = {obj.uri for obj in empty if not exists(obj.uri[below:])}
+    markers = {obj.uri for obj in empty if is_marker(obj)}
     return [obj for obj in found if obj.uri not in markers] if markers else found
 
 
@@ -83,9 +84,9 @@ def _columns(batch: "RecordBatch", keys: list[str]) -> Columns:
 class _Listing:
     """One pass over the keys that may match, in order."""
 
-    def __init__(self, pages: Pages, glob: globs.Glob) -> None:
+    def __init__(self, store: "S3Store", glob: globs.Glob) -> None:
         self.count = 0  # batches so far
-        self._pages = pages
+        self._store = store
         self._glob = glob
         self._folder = glob.fixed_prefix
         self._prefix = glob.listing_prefix
@@ -104,7 +105,7 @@ class _Listing:
         while True:
             self._recent = []
             behind = None
-            pages = self._pages(folder[:-1], start)
+            pages = self._pages(start)
             if prefix == folder and not self._glob.is_flat:  # else it may end before its last page
                 pages = _one_ahead(pages)
             for batch in pages:
@@ -120,6 +121,17 @@ class _Listing:
             if behind is None:
                 return self._confirm(start)
             start = behind
+
+    def _pages(self, behind: str | None) -> Iterator["RecordBatch"]:
+        """List the folder behind a key, in batches of `PAGE`."""
+        import obstore
+
+        folder = self._folder[:-1] or None
+        return call_each(
+            lambda: obstore.list(
+                self._store, folder, offset=behind, chunk_size=PAGE, return_arrow=True
+            )
+        )
 
     def _check(self, keys: list[str], behind: str) -> None:
         """Check that keys rise, behind what came before, and lie in the folder."""
@@ -159,7 +171,7 @@ class _Listing:
             raise DoubtError("keys may begin with a slash")
 
     def _next_page(self, behind: str | None) -> list[str]:
-        batch = next(self._pages(self._folder[:-1], behind), None)
+        batch = next(self._pages(behind), None)
         return [] if batch is None else _column(batch["path"])
 
     def _confirm(self, start: str | None) -> None:
@@ -187,10 +199,31 @@ def _just_before(prefix: str) -> str | None:
     return found if is_plain(found) else None
 
 
-# --- threads ----------------------------------------------------------------------------
+# --- calls of obstore, which hold up Ctrl-C in the main thread ----------------------------
 
 
-def start_thread(action: Callable[[], T]) -> Callable[[], T]:
+def call(action: Callable[[], T]) -> T:
+    """Return what `action` returns; in the main thread, have another thread do it."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return _start(action)() if is_main else action()
+
+
+def call_each(begin: Callable[[], Iterable[T]]) -> Iterator[T]:
+    """Give each item of what `begin` starts, each by a `call`."""
+    items = call(lambda: iter(begin()))
+    while (item := call(lambda: next(items, None))) is not None:
+        yield item
+
+
+def _one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Give the items, each fetched by another thread while the one before it is used."""
+    upcoming = _start(lambda: next(items, None))
+    while (item := upcoming()) is not None:
+        upcoming = _start(lambda: next(items, None))
+        yield item
+
+
+def _start(action: Callable[[], T]) -> Callable[[], T]:
     """Run `action` in a thread; return what waits for it and gives its result, or raises.
 
     Waiting hears Ctrl-C, and the exit does not wait. `concurrent.futures` takes 14 ms to load.
@@ -211,11 +244,3 @@ def start_thread(action: Callable[[], T]) -> Callable[[], T]:
 
     threading.Thread(target=run, daemon=True).start()
     return result
-
-
-def _one_ahead(items: Iterator[T]) -> Iterator[T]:
-    """Give the items, each fetched by another thread while the one before it is used."""
-    upcoming = start_thread(lambda: next(items, None))
-    while (item := upcoming()) is not None:
-        upcoming = start_thread(lambda: next(items, None))
-        yield item

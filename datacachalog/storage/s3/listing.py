@@ -267,46 +267,64 @@ class Page:
         """Return the page's objects."""
         with self._reading():
             entries = self._entries("Contents")
-            sizes = [_size(entry["Size"]) for entry in entries]
-            return Columns(self._keys(entries), sizes, _times(entries), _etags(entries))
+            sizes = list(map(_size, self._column(entries, "Size")))
+            return Columns(self._keys(entries), sizes, self._times(entries), self._etags(entries))
 
     def versions(self) -> list[ListedVersion]:
         """Return the page's versions and delete markers."""
+        marker, version_id = f"{self._space}DeleteMarker", f"{self._space}VersionId"
         with self._reading():
             entries = self._entries("Version", "DeleteMarker")
+            objects = [entry for entry in entries if entry[""] != marker]
+            sizes = iter(map(_size, self._column(objects, "Size")))
             return list(
                 map(
                     ListedVersion,
                     self._keys(entries),
-                    _times(entries),
-                    _etags(entries),
-                    [None if e[""] == "DeleteMarker" else _size(e["Size"]) for e in entries],
-                    [entry.get("VersionId") or None for entry in entries],
+                    self._times(entries),
+                    self._etags(entries),
+                    [None if entry[""] == marker else next(sizes) for entry in entries],
+                    [entry.get(version_id) or None for entry in entries],
                 )
             )
 
     def latest(self) -> set[tuple[str, str | None]]:
         """Return key and version id of the entries that are flagged as the newest."""
+        key, version_id, flag = (f"{self._space}{n}" for n in ("Key", "VersionId", "IsLatest"))
         return {
-            (self._decoded(entry["Key"] or ""), entry.get("VersionId") or None)
+            (self._decoded(entry[key] or ""), entry.get(version_id) or None)
             for entry in self._entries("Version", "DeleteMarker")
-            if entry.get("IsLatest") == "true"
+            if entry.get(flag) == "true"
         }
 
     def _entries(self, *kinds: str) -> list[_Entry]:
         """Return the text of each tag of each entry of these kinds; that of '' is the kind."""
-        space = len(self._space)
+        tags = {f"{self._space}{kind}" for kind in kinds}
         return [
-            {"": entry.tag[space:], **{child.tag[space:]: child.text for child in entry}}
+            {"": entry.tag, **{child.tag: child.text for child in entry}}
             for entry in self._root
-            if entry.tag[space:] in kinds
+            if entry.tag in tags
         ]
 
+    def _column(self, entries: list[_Entry], tag: str) -> list[str | None]:
+        name = f"{self._space}{tag}"
+        return [entry[name] for entry in entries]
+
     def _keys(self, entries: list[_Entry]) -> list[str]:
-        keys = [self._decoded(entry["Key"] or "") for entry in entries]
+        keys = [self._decoded(key or "") for key in self._column(entries, "Key")]
         if not all(keys) or not all(map(methodcaller("startswith", self._prefix), keys)):
             raise ValueError(f"a key does not begin with {self._prefix!r}")
         return keys
+
+    def _times(self, entries: list[_Entry]) -> list[datetime]:
+        times = list(map(datetime.fromisoformat, self._column(entries, "LastModified")))  # type: ignore[arg-type] # None raises TypeError, and is told
+        if any(time.tzinfo is None for time in times):
+            raise ValueError("a time has no zone")
+        return times
+
+    def _etags(self, entries: list[_Entry]) -> list[str | None]:
+        name = f"{self._space}ETag"
+        return [unquoted(entry.get(name)) for entry in entries]
 
     def _decoded(self, key: str) -> str:
         if self._has_stand_ins:
@@ -320,21 +338,12 @@ class Page:
         try:
             yield
         except (KeyError, TypeError, ValueError) as exc:
-            said = f"an entry has no {exc.args[0]}" if isinstance(exc, KeyError) else exc
+            said: object = exc
+            if isinstance(exc, KeyError):
+                said = f"an entry has no {exc.args[0].rpartition('}')[2]}"
             raise IntegrityError(
                 f"the server's listing of {self._uri} cannot be read: {said}"
             ) from exc
-
-
-def _times(entries: list[_Entry]) -> list[datetime]:
-    times = [datetime.fromisoformat(entry["LastModified"]) for entry in entries]  # type: ignore[arg-type] # None raises TypeError, and is told
-    if any(time.tzinfo is None for time in times):
-        raise ValueError("a time has no zone")
-    return times
-
-
-def _etags(entries: list[_Entry]) -> list[str | None]:
-    return [unquoted(entry.get("ETag")) for entry in entries]
 
 
 def _size(text: str | None) -> int:
