@@ -172,12 +172,14 @@ class ObjectStoreStorage:
         if store is None or start == stop or not _is_sendable(obj, key):
             yield from self.complete.read(obj, start, stop)
             return
-        from obstore.exceptions import PreconditionError
+
+        def begin() -> "Iterable[memoryview | bytes]":
+            return _begin(store, key, obj, start, stop, is_small=is_small)
 
         guard = StallGuard(obj.uri, seconds=self._stall_seconds)
         at = start
         try:
-            for chunk in call_each(lambda: _begin(store, key, obj, start, stop, is_small=is_small)):
+            for chunk in call(begin) if is_small else call_each(begin):
                 guard.note(len(chunk))
                 at += len(chunk)
                 if at > stop:
@@ -185,9 +187,11 @@ class ObjectStoreStorage:
                 yield chunk
         except StorageError:
             raise
-        except PreconditionError as exc:
-            raise ObjectChangedError(f"{obj.uri} changed since it was resolved") from exc
         except _failures() as exc:
+            from obstore.exceptions import PreconditionError
+
+            if isinstance(exc, PreconditionError):
+                raise ObjectChangedError(f"{obj.uri} changed since it was resolved") from exc
             if not is_small and not guard.remaining:
                 raise guard.error() from exc
             yield from self._read_completely(obj, at, stop)
@@ -266,7 +270,7 @@ def _is_sendable(obj: RemoteObject, key: str) -> bool:
 
 def _begin(
     store: "S3Store", key: str, obj: RemoteObject, start: int, stop: int, *, is_small: bool
-) -> Iterator["memoryview | bytes"]:
+) -> "Iterable[memoryview | bytes]":
     """Return the body of a GET that is bound to `obj`; a small one in one piece."""
     import obstore
 
@@ -290,5 +294,5 @@ def _begin(
         modified=None if meta["last_modified"] == EPOCH else meta["last_modified"],
     )
     if is_small:
-        return iter((memoryview(result.bytes()),))
-    return iter(result.stream(min_chunk_size=_LEAST_CHUNK))
+        return (memoryview(result.bytes()),)
+    return result.stream(min_chunk_size=_LEAST_CHUNK)
