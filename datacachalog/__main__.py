@@ -1,4 +1,4 @@
-"""The console entry `dcl`: answers `--version` alone, and leaves the rest to the door."""
+"""The console entry `dcl`: answers `--version` alone, and leaves the rest to the app."""
 
 import gc
 import os
@@ -21,7 +21,7 @@ def main() -> None:
     # Searching all installed packages for pydantic's plugins costs more than our models do.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # By name, like every command: `dcl --version` loads nothing that it does not need.
-    code = import_module("datacachalog.cli.door").run(argv, sys.stdout, sys.stderr)
+    code = import_module("datacachalog.cli.app").run(argv, sys.stdout, sys.stderr)
     # Files are closed, streams are flushed, temporary files are gone. Taking a hundred thousand
     # values apart, or waiting for a thread that Ctrl-C left in a request, would gain nothing.
     os._exit(code)

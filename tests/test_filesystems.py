@@ -10,7 +10,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from datacachalog import Catalog, Dataset, load_catalog
-from datacachalog.cli.commands import check as checking
+from datacachalog.cli.commands.status import _is_weak
 from datacachalog.errors import CatalogError, InvalidCatalogError, UnsupportedSchemeError
 from datacachalog.storage import FilesystemStorage, LocalStorage, S3Storage
 from tests.conftest import TestS3
@@ -163,7 +163,7 @@ def test_weak_identities_are_told(file: Path, lake: DirFileSystem, tmp_path: Pat
     assert status.warnings == (told,)
     assert outcome.warnings == (told,)
     assert told in warned
-    assert checking._is_weak(catalog.status("one", offline=True)[0])
+    assert _is_weak(catalog.status("one", offline=True)[0])
 
 
 def test_what_a_server_identifies_is_not_called_weak(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_what_a_server_identifies_is_not_called_weak(tmp_path: Path) -> None:
     status = catalog.status("one")[0]
 
     assert status.warnings == ()
-    assert not checking._is_weak(status)
+    assert not _is_weak(status)
 
 
 def test_two_stores_of_one_kind_do_not_meet(tmp_path: Path) -> None:

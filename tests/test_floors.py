@@ -15,9 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "datacachalog"
 
 FLOORS = """
-cli        catalog doctor sync lock storage cache readers spec values
+cli        catalog sync lock storage cache readers spec values
 catalog    sync lock storage cache readers spec values
-doctor     catalog sync lock storage cache readers spec values
 sync       lock storage cache spec values
 lock       cache spec values
 storage    spec values

@@ -19,9 +19,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import datacachalog
-from datacachalog.cli.command_table import COMMANDS, GLOBAL_OPTIONS
+from datacachalog.cli.app import COMMANDS
 from datacachalog.readers.formats import FORMATS
 from datacachalog.readers.libraries import EXTRAS
+from tests.cli.conftest import global_options
 from tests.conftest import Bucket, TestS3
 
 ROOT = Path(__file__).parents[1]
@@ -220,7 +221,7 @@ def test_the_page_of_commands_has_the_global_options() -> None:
         for row in re.findall(r"^\| (`-.*?) \| `(DCL_\w+)` \|", page, re.MULTILINE)
     }
 
-    assert rows == {option.env: list(option.flags) for option in GLOBAL_OPTIONS}
+    assert rows == global_options()
 
 
 def test_the_page_of_formats_is_the_table() -> None:

@@ -1,5 +1,4 @@
-"""The command line: cyclopts commands, rendering, progress, and the door for errors.
+"""The command line: cyclopts parses, rich draws, `commands/` has one module for each topic.
 
-`run(argv, stdout, stderr)` in `door` is the one way in. Modules named by a verb
-(`fetching`, `showing`, ...) hold commands and are imported when one of theirs is run.
+`app.run(argv, stdout, stderr)` is the one way in.
 """

@@ -1,12 +1,17 @@
-"""The command that prints a shell's completion script."""
+"""Completion in a shell: the command that prints its script, and the names that it completes."""
 
-from typing import Annotated, Literal
+import os
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from datacachalog.cli import exits
-from datacachalog.cli.app import build_app
-from datacachalog.cli.options import DEFAULTS, Here, Options
+from datacachalog.cli.app import Exit, GlobalOptions, Here, build_app
+from datacachalog.errors import DatacachalogError
+from datacachalog.spec.discovery import find_catalog
+from datacachalog.spec.loader import load
+
+if TYPE_CHECKING:
+    from cyclopts.completion._engine import CompletionContext
 
 
 def completion(
@@ -15,7 +20,7 @@ def completion(
     ],
     /,
     *,
-    options: Options = DEFAULTS,  # noqa: ARG001  # every command has them
+    options: GlobalOptions = GlobalOptions(),  # noqa: ARG001  # every command has them
     terminal: Here,
 ) -> int:
     """Print a shell's completion script.
@@ -28,7 +33,17 @@ def completion(
 
         dcl completion fish > ~/.config/fish/completions/dcl.fish
     """
-    app = build_app(terminal)
-    script = app.generate_completion(prog_name="dcl", shell=shell)
+    script = build_app().generate_completion(prog_name="dcl", shell=shell)
     terminal.data([script.rstrip("\n")])
-    return exits.DONE
+    return Exit.DONE
+
+
+def complete_names(context: "CompletionContext") -> dict[str, str]:
+    """Return dataset names and descriptions for the shell; nothing if there is no catalog."""
+    try:
+        typed = context.get("--catalog")
+        path = find_catalog(typed.raw if typed is not None else None, environ=os.environ)
+        datasets = load(path, environ=os.environ).datasets
+    except DatacachalogError:
+        return {}
+    return {name: dataset.description or "" for name, dataset in datasets.items()}

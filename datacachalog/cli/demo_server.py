@@ -4,68 +4,57 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import quote
-from urllib.request import ProxyHandler, Request, build_opener
+from typing import Any
 
 from datacachalog.errors import MissingExtraError
 
-# The server wants a signature and believes any.
-_HEADERS = {
-    "Authorization": "AWS4-HMAC-SHA256 Credential=demo/20260101/us-east-1/s3/aws4_request, "
-    "SignedHeaders=host, Signature=0",
-    "Content-Type": "application/octet-stream",
-}
-_VERSIONING = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 _ACCOUNT = "123456789012"  # moto's own
 # What would lead the server, or commands that inherit it, to other places.
 _FOREIGN = ("AWS_", "DCL_", "LAKE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _NO_FILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
-_open = build_opener(ProxyHandler({})).open
 
+class DemoBucket:
+    """A bucket that keeps versions, and what other people do to it while the demo runs."""
 
-@dataclass(frozen=True, slots=True)
-class Lake:
-    """One bucket, and what other people do to it while the demo runs."""
+    def __init__(self, endpoint: str, name: str) -> None:
+        from botocore.session import Session
 
-    endpoint: str
-    bucket: str
+        self.endpoint = endpoint
+        self.name = name
+        self._s3: Any = Session().create_client(
+            "s3",
+            region_name="us-east-1",
+            endpoint_url=endpoint,
+            aws_access_key_id="demo",
+            aws_secret_access_key="demo",  # noqa: S106  # the server believes any
+        )
+        self._s3.create_bucket(Bucket=name)
+        versioning = {"Status": "Enabled"}
+        self._s3.put_bucket_versioning(Bucket=name, VersioningConfiguration=versioning)
 
     def put(self, key: str, text: str, *, at: datetime | None = None) -> None:
         """Write an object; with `at`, as if that had been then."""
-        self._request("PUT", quote(key), text.encode())
-        if at is not None:
-            self._backdate(key, at)
+        self._s3.put_object(Bucket=self.name, Key=key, Body=text.encode())
+        self._backdate(key, at)
 
     def delete(self, key: str, *, at: datetime | None = None) -> None:
         """Delete an object; with `at`, as if that had been then."""
-        self._request("DELETE", quote(key))
-        if at is not None:
-            self._backdate(key, at)
+        self._s3.delete_object(Bucket=self.name, Key=key)
+        self._backdate(key, at)
 
-    def create(self) -> None:
-        """Create the bucket, with versioning."""
-        self._request("PUT", "")
-        self._request("PUT", "?versioning", _VERSIONING)
-
-    def _backdate(self, key: str, at: datetime) -> None:
+    def _backdate(self, key: str, at: datetime | None) -> None:
         # The server runs in this process, and S3 has no way to ask for this.
         from moto.s3.models import s3_backends
 
-        keys = s3_backends[_ACCOUNT]["aws"].buckets[self.bucket].keys
-        keys.getlist(key)[-1].last_modified = at.replace(tzinfo=None)
-
-    def _request(self, method: str, path: str, body: bytes = b"") -> None:
-        url = f"{self.endpoint}/{self.bucket}/{path}"
-        request = Request(url, data=body, method=method, headers=_HEADERS)  # noqa: S310  # our own
-        with _open(request) as response:
-            response.read()
+        if at is not None:
+            keys = s3_backends[_ACCOUNT]["aws"].buckets[self.name].keys
+            keys.getlist(key)[-1].last_modified = at.replace(tzinfo=None)
 
 
 @contextmanager
-def open_lake(bucket: str) -> Iterator[Lake]:
+def serve_bucket(name: str) -> Iterator[DemoBucket]:
     """Provide an empty bucket on a server that ends with the context.
 
     Until then, the process's environment holds nothing of the user's that concerns S3.
@@ -84,16 +73,14 @@ def open_lake(bucket: str) -> Iterator[Lake]:
         server.start()
         try:
             host, port = server.get_host_and_port()
-            lake = Lake(f"http://{host}:{port}", bucket)
-            lake.create()
-            yield lake
+            yield DemoBucket(f"http://{host}:{port}", name)
         finally:
             server.stop()
 
 
 @contextmanager
 def _own_environment() -> Iterator[None]:
-    # The server asks botocore, which fails over a profile that does not exist, say.
+    # botocore, and the server through it, would fail over a profile that does not exist, say.
     before = dict(os.environ)
     for name in before:
         if name.upper().startswith(_FOREIGN):

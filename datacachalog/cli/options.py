@@ -1,50 +1,17 @@
-"""The options that commands share, as annotations cyclopts reads.
+"""The options that several commands share, as annotations and dataclasses that cyclopts reads.
 
-`Globals` belongs to every command; the others are taken by the commands they suit. Each
-has a `DCL_*` twin in the environment; the command line stands above it.
+Most have a `DCL_*` twin in the environment; the command line stands above it.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from datacachalog.cli import command_table as commands
-from datacachalog.cli.command_table import Option
-from datacachalog.cli.console import Terminal
-from datacachalog.cli.entries import complete_names
+from datacachalog.cli.app import UsageError, option
+from datacachalog.cli.completion import complete_names
 from datacachalog.settings import MAX_JOBS
-
-_GLOBAL = Group("Options of every command", sort_key=9)
-
-
-def _parameter(option: Option) -> Parameter:
-    return Parameter(
-        name=option.flags,
-        metavar=option.metavar,
-        env_var=option.env,
-        help=option.help,
-        group=_GLOBAL,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Globals:
-    """What every command can be told."""
-
-    catalog: Annotated[str | None, _parameter(commands.CATALOG)] = None
-    quiet: Annotated[bool, _parameter(commands.QUIET)] = False
-    verbose: Annotated[bool, _parameter(commands.VERBOSE)] = False
-    no_progress: Annotated[bool, _parameter(commands.NO_PROGRESS)] = False
-    color: Annotated[Literal["auto", "always", "never"], _parameter(commands.COLOR)] = "auto"
-
-
-Options = Annotated[Globals, Parameter(name="*")]
-DEFAULTS = Globals()
-
-Here = Annotated[Terminal, Parameter(parse=False)]
-"""The terminal, which `words` hands to every command."""
 
 Names = Annotated[
     str, Parameter(name="NAME", completer=complete_names, help="Datasets; left out, all of them")
@@ -55,50 +22,78 @@ SomeNames = Annotated[
 Name = Annotated[
     str, Parameter(name="NAME", completer=complete_names, help="A dataset of the catalog")
 ]
-
-
-def _flag(name: str, help_text: str, *, env: str | None) -> Parameter:
-    return Parameter(name=name, help=help_text, env_var=env, show_default=False)
-
-
-Json = Annotated[bool, _flag("--json", "Print one JSON document instead", env="DCL_JSON")]
-DryRun = Annotated[
-    bool, _flag("--dry-run", "Only say what would be done, and why", env="DCL_DRY_RUN")
-]
+Json = Annotated[bool, option("--json", help="Print one JSON document instead", env="DCL_JSON")]
 Offline = Annotated[
-    bool, _flag("--offline", "Never ask the network; use what is here", env="DCL_OFFLINE")
+    bool,
+    option("--offline", help="Never ask the network; use what is here", env="DCL_OFFLINE"),
 ]
-Refresh = Annotated[
-    bool, _flag("--refresh", "Ask the source, however fresh the last check", env="DCL_REFRESH")
-]
-Force = Annotated[bool, _flag("--force", "Do it all the same", env=None)]
 Jobs = Annotated[
     int | None,
-    Parameter(
-        name=("--jobs", "-j"),
+    option(
+        "--jobs",
+        "-j",
         metavar="N",
-        env_var="DCL_JOBS",
         help=f"Requests at once, 1 to {MAX_JOBS}; as many as pay if left out",
+        env="DCL_JOBS",
         validator=Number(gte=1, lte=MAX_JOBS),
     ),
 ]
 AsOf = Annotated[
     str | None,
-    Parameter(
-        name="--as-of",
+    option(
+        "--as-of",
         metavar="TIME",
-        env_var="DCL_AS_OF",
         help="The sources as they were then: 2024-12-10, 2024-12-10T09:30Z, 7 days",
+        env="DCL_AS_OF",
     ),
 ]
-VersionId = Annotated[
-    str | None,
-    Parameter(name="--version-id", metavar="ID", help="Exactly this version of a single object"),
-]
-Locked = Annotated[
-    bool, _flag("--locked", "Fail if the lock does not fit the catalog", env="DCL_LOCKED")
-]
-Frozen = Annotated[
-    bool, _flag("--frozen", "Use the lock as it is and resolve nothing", env="DCL_FROZEN")
-]
-NoLock = Annotated[bool, _flag("--no-lock", "Act as if there were no lock", env="DCL_NO_LOCK")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusOptions:
+    """How datasets are compared with their sources, and what the lock means to that."""
+
+    refresh: Annotated[
+        bool,
+        option("--refresh", help="Ask the source, however fresh the last check", env="DCL_REFRESH"),
+    ] = False
+    offline: Offline = False
+    as_of: AsOf = None
+    locked: Annotated[
+        bool, option("--locked", help="Fail if the lock does not fit the catalog", env="DCL_LOCKED")
+    ] = False
+    frozen: Annotated[
+        bool, option("--frozen", help="Use the lock as it is and resolve nothing", env="DCL_FROZEN")
+    ] = False
+    no_lock: Annotated[
+        bool, option("--no-lock", help="Act as if there were no lock", env="DCL_NO_LOCK")
+    ] = False
+    jobs: Jobs = None
+    json: Json = False
+
+    @property
+    def lock_mode(self) -> str:
+        """Return what the lock means to a run, as `load_catalog` takes it.
+
+        The three options exclude each other.
+        """
+        modes = {"locked": self.locked, "frozen": self.frozen, "no-lock": self.no_lock}
+        chosen = [name for name, is_given in modes.items() if is_given]
+        if len(chosen) > 1:
+            raise UsageError(f"`--{chosen[0]}` and `--{chosen[1]}` exclude each other")
+        return {"no-lock": "ignore"}.get(chosen[0], chosen[0]) if chosen else "obey"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadOptions(StatusOptions):
+    """How datasets are brought up to date: what `sync` and `fetch` take alike."""
+
+    version_id: Annotated[
+        str | None,
+        option("--version-id", metavar="ID", help="Exactly this version of a single object"),
+    ] = None
+    dry_run: Annotated[
+        bool, option("--dry-run", help="Only say what would be done, and why", env="DCL_DRY_RUN")
+    ] = False

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cyclopts import Parameter
 
-from datacachalog.cli.door import run
+from datacachalog.cli.app import build_app, run
 from tests.conftest import Bucket, TestS3
 
 
@@ -60,6 +61,17 @@ def dcl_tty(monkeypatch: pytest.MonkeyPatch) -> Dcl:
         return Ran(run(argv, out, err), out.getvalue(), err.getvalue())
 
     return call
+
+
+def global_options() -> dict[str, list[str]]:
+    """Return the options of every command by their variables, as cyclopts reads them."""
+    command = build_app()["schema"]  # which has no others
+    options = command.assemble_argument_collection(default_parameter=Parameter(negative=()))
+    return {
+        variable: list(option.names)
+        for option in options.filter_by(show=True)
+        for variable in option.parameter.env_var or ()
+    }
 
 
 CATALOG = """\

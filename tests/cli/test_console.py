@@ -1,13 +1,19 @@
-"""Streams: what is data, what is talk, and what a stream can show."""
+"""Streams, what is made harmless, and tables that fit."""
 
 import io
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
-from datacachalog.cli.console import Stream, Terminal
+from datacachalog.cli.console import Cell, Column, Stream, Terminal, render_table, visible
 from datacachalog.errors import Problem
 from tests.cli.conftest import Tty
 
@@ -139,3 +145,152 @@ def test_paths_are_harmless_for_people() -> None:
     Stream(file, {}).path(Path("/data/\x1b[2J.csv"))
 
     assert file.getvalue() == "/data/\\x1b[2J.csv\n"
+
+
+# --- what is made harmless ----------------------------------------------------------
+
+
+NASTY = [
+    pytest.param("\x1b[31mred", r"\x1b[31mred", id="escape"),
+    pytest.param("\x9b31m", r"\x9b31m", id="c1"),
+    pytest.param("a\nb\r\tc", r"a\nb\r\tc", id="line-breaks"),
+    pytest.param("a\u202eb", r"a\u202eb", id="bidi"),
+    pytest.param("a\u200bb", r"a\u200bb", id="zero-width"),
+    pytest.param("a\ud800b", r"a\ud800b", id="lone-surrogate"),
+    pytest.param("a\U000e0041b", r"a\U000e0041b", id="tag"),
+    pytest.param("[red]x[/] :smile:", "[red]x[/] :smile:", id="markup-is-text"),
+]
+
+
+@pytest.mark.parametrize(("raw", "shown"), NASTY)
+def test_shows_what_does_not_print_as_its_escape(raw: str, shown: str) -> None:
+    """Each kind of harmful character appears as a person could type it."""
+    assert visible(raw) == shown
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_leaves_nothing_but_printable_text(raw: str) -> None:
+    """Whatever comes in, no control, format or surrogate character comes out."""
+    shown = visible(raw)
+
+    assert shown.isprintable()
+    assert not any(unicodedata.category(char)[0] == "C" for char in shown)
+
+
+@given(st.text())
+def test_is_stable(raw: str) -> None:
+    """What is visible already stays as it is."""
+    assert visible(visible(raw)) == visible(raw)
+
+
+@pytest.mark.parametrize("width", [80, 200])
+@given(text=st.text(st.characters(exclude_categories=()), max_size=300))
+def test_survives_rich(width: int, text: str) -> None:
+    """Rich renders it as one text without a control character, at any width."""
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=True, color_system=None)
+
+    console.print(Text(visible(text)))
+
+    assert file.getvalue().replace("\n", "").isprintable()
+
+
+# --- tables -------------------------------------------------------------------------
+
+
+COLUMNS = (
+    Column("NAME"),
+    Column("SIZE", align_right=True),
+    Column("SOURCE", least=16),
+    Column("NOTE", least=12, rank=1, is_cut=True),
+)
+ROWS = [
+    ["customers", "12 MB", "s3://lake/customers/current.parquet", ""],
+    ["数据", "1 B", "s3://lake/data.csv", "half-width cells count"],
+]
+
+
+def test_aligns_and_cuts_nothing_in_a_pipe() -> None:
+    """Columns start in one place, counted in cells, and no text is lost."""
+    lines = render_table(Stream(io.StringIO(), {}), COLUMNS, ROWS)
+
+    assert lines == [
+        "NAME        SIZE  SOURCE                               NOTE",
+        "customers  12 MB  s3://lake/customers/current.parquet",
+        "数据         1 B  s3://lake/data.csv                   half-width cells count",
+    ]
+
+
+def test_shrinks_before_it_leaves_out() -> None:
+    """Where their least widths are enough, all columns stay; what is longer goes on below."""
+    lines = render_table(Stream(Tty(), {"COLUMNS": "52", "NO_COLOR": "1"}), COLUMNS, ROWS)
+
+    assert lines == [
+        "NAME        SIZE  SOURCE                NOTE",
+        "customers  12 MB  s3://lake/customers/\n                  current.parquet",
+        "数据         1 B  s3://lake/data.csv    half-width…",
+    ]
+
+
+def test_leaves_out_what_matters_least() -> None:
+    """Where they are not, a column goes, and its room is given back."""
+    lines = render_table(Stream(Tty(), {"COLUMNS": "40", "NO_COLOR": "1"}), COLUMNS, ROWS)
+
+    assert lines == [
+        "NAME        SIZE  SOURCE",
+        "customers  12 MB  s3://lake/customers/\n                  current.parquet",
+        "数据         1 B  s3://lake/data.csv",
+    ]
+
+
+def test_reasons_wrap_at_their_blanks() -> None:
+    """A sentence stays one, on several lines."""
+    columns = (Column("FILE"), Column("WHY", least=16))
+    stream = Stream(Tty(), {"COLUMNS": "24", "NO_COLOR": "1"})
+
+    assert render_table(stream, columns, [["a.csv", "changed at the source on Monday"]]) == [
+        "FILE   WHY",
+        "a.csv  changed at the\n       source on Monday",
+    ]
+
+
+def test_leaves_out_empty_columns() -> None:
+    """A column that says nothing takes no room."""
+    lines = render_table(Stream(io.StringIO(), {}), COLUMNS, [["a", "", "b", ""]])
+
+    assert lines == ["NAME  SOURCE", "a     b"]
+
+
+def test_styles_only_where_there_are_colors() -> None:
+    """Styles are codes on a terminal and nothing elsewhere."""
+    columns, rows = (Column("NAME"),), [[Cell("a", "bold")]]
+
+    assert render_table(Stream(io.StringIO(), {}), columns, rows)[1] == "a"
+    assert render_table(Stream(Tty(), {}), columns, rows)[1] == "\x1b[1ma\x1b[0m"
+
+
+@given(
+    rows=st.lists(
+        st.tuples(st.text(max_size=120), st.text(max_size=120), st.text(max_size=30)),
+        min_size=1,
+        max_size=5,
+    ),
+    width=st.integers(10, 200),
+)
+def test_tables_fit_any_terminal(rows: list[tuple[str, str, str]], width: int) -> None:
+    """No line of a table is wider than its terminal, and what stays of it is whole."""
+    stream = Stream(Tty(), {"COLUMNS": str(width), "NO_COLOR": "1"})
+    columns = (Column("A", least=3), Column("B", least=3, rank=1, is_cut=True), Column("C", rank=2))
+
+    texts = render_table(stream, columns, [[Cell(a, "bold"), b, c] for a, b, c in rows])
+    lines = [line for text in texts for line in text.split("\n")]
+    alone = render_table(stream, columns[:1], [[a] for a, _, _ in rows])
+
+    assert len(texts) == len(rows) + 1
+    assert all(cell_len(line) <= width and line.isprintable() for line in lines)
+    assert [_solid(text) for text in alone[1:]] == [_solid(visible(a)) for a, _, _ in rows]
+
+
+def _solid(text: str) -> str:
+    """Return `text` without blanks and line ends."""
+    return text.replace("\n", "").replace(" ", "")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from datacachalog.cli import exits
+from datacachalog.cli.app import Exit
 from tests.cli.conftest import Dcl, Timeline
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def documents(dcl: Dcl, timeline: Timeline, tmp_path: Path) -> list[dict[str, An
 
     def ask(*words: str) -> None:
         ran = dcl(*words, "--json")
-        assert ran.code != exits.USAGE or words == ("validate",), ran.err
+        assert ran.code != Exit.USAGE or words == ("validate",), ran.err
         found.append(json.loads(ran.out))
 
     timeline.add('gone: {source: "gone.txt", checksum: "md5:0cc175b9c0f1b6a831c399e269772661"}')
@@ -114,6 +114,6 @@ def test_what_is_printed_is_one_document(dcl: Dcl, timeline: Timeline) -> None:
     (timeline.root / "raw.txt").unlink()
     ran = dcl("sync", "--json", "-v")
 
-    assert ran.code == exits.FAILED
+    assert ran.code == Exit.FAILED
     assert json.loads(ran.out)["kind"] == "sync"
     assert "error: raw: " in ran.err

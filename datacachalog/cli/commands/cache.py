@@ -1,4 +1,4 @@
-"""Commands about the shared cache of this machine: cache dir, stats, prune, clear."""
+"""Commands on the shared cache: cache dir, stats, prune, clear; invalidate, invalidate-glob."""
 
 import os
 import shutil
@@ -9,18 +9,18 @@ from cyclopts import Parameter
 
 from datacachalog.cache.eviction import evict
 from datacachalog.cache.store import Store
-from datacachalog.cli import exits
-from datacachalog.cli.app import UsageError
-from datacachalog.cli.opening import read_catalog
-from datacachalog.cli.options import DEFAULTS, Globals, Here, Json, Options
-from datacachalog.cli.visible import plural
+from datacachalog.catalog import load_catalog
+from datacachalog.cli.app import Exit, GlobalOptions, Here, UsageError
+from datacachalog.cli.commands.catalog import read_catalog
+from datacachalog.cli.console import plural
+from datacachalog.cli.options import Json, Name, SomeNames
 from datacachalog.errors import CatalogNotFoundError
 from datacachalog.settings import cache_dir
 from datacachalog.spec.models import CacheSettings
 from datacachalog.spec.units import format_size, parse_duration, parse_size
 
 
-def _settings(options: Globals) -> CacheSettings:
+def _settings(options: GlobalOptions) -> CacheSettings:
     """Return the cache settings of the catalog, or the defaults where there is none."""
     try:
         return read_catalog(options.catalog).cache
@@ -30,21 +30,23 @@ def _settings(options: Globals) -> CacheSettings:
         return CacheSettings()
 
 
-def _store(options: Globals) -> Store:
+def _store(options: GlobalOptions) -> Store:
     return Store(cache_dir(_settings(options).dir, os.environ))
 
 
-def directory(*, json: Json = False, options: Options = DEFAULTS, terminal: Here) -> int:
+def directory(
+    *, json: Json = False, options: GlobalOptions = GlobalOptions(), terminal: Here
+) -> int:
     """Print the cache folder."""
     root = _store(options).root
     if json:
         terminal.document("cache", {"path": str(root)})
     else:
         terminal.out.path(root)
-    return exits.DONE
+    return Exit.DONE
 
 
-def stats(*, json: Json = False, options: Options = DEFAULTS, terminal: Here) -> int:
+def stats(*, json: Json = False, options: GlobalOptions = GlobalOptions(), terminal: Here) -> int:
     """Count what the cache holds."""
     store = _store(options)
     found = store.stats()
@@ -56,12 +58,12 @@ def stats(*, json: Json = False, options: Options = DEFAULTS, terminal: Here) ->
             "temporary": found.temporary,
         }
         terminal.document("cache", body)
-        return exits.DONE
+        return Exit.DONE
     text = f"{plural(found.objects, 'object')}, {format_size(found.size)}"
     if found.temporary:
         text += f", and {format_size(found.temporary)} of downloads under way"
     terminal.data([text])
-    return exits.DONE
+    return Exit.DONE
 
 
 def prune(
@@ -75,7 +77,7 @@ def prune(
         Parameter(name="--unused-for", metavar="TIME", help="Remove what nobody used for: 30 days"),
     ] = None,
     json: Json = False,
-    options: Options = DEFAULTS,
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """Remove what was not used lately.
@@ -93,10 +95,10 @@ def prune(
     store = Store(cache_dir(settings.dir, os.environ))
     gone = evict(store, max_size=limit, unused_for=age, now=datetime.now(UTC))
     _tell(gone.objects, gone.size, store, terminal, json=json)
-    return exits.DONE
+    return Exit.DONE
 
 
-def clear(*, json: Json = False, options: Options = DEFAULTS, terminal: Here) -> int:
+def clear(*, json: Json = False, options: GlobalOptions = GlobalOptions(), terminal: Here) -> int:
     """Remove everything from the cache.
 
     Files in `data/` stay: they are links or copies of their own.
@@ -106,7 +108,7 @@ def clear(*, json: Json = False, options: Options = DEFAULTS, terminal: Here) ->
     # Earlier versions kept there what they had read of catalogs.
     shutil.rmtree(cache_dir(None, os.environ) / "v1" / "catalogs", ignore_errors=True)
     _tell(gone.objects, gone.size, store, terminal, json=json)
-    return exits.DONE
+    return Exit.DONE
 
 
 def _tell(objects: int, size: int, store: Store, terminal: Here, *, json: bool) -> None:
@@ -114,3 +116,36 @@ def _tell(objects: int, size: int, store: Store, terminal: Here, *, json: bool) 
         body = {"path": str(store.root), "removed": {"objects": objects, "size": size}}
         terminal.document("cache", body)
     terminal.note(f"{plural(objects, 'object')} removed ({format_size(size)})")
+
+
+def invalidate(*names: SomeNames, options: GlobalOptions = GlobalOptions(), terminal: Here) -> int:
+    """Drop datasets from the cache, so that they download anew.
+
+    The files in place stay until the next sync has the new ones.
+    """
+    if not names:
+        raise UsageError("`dcl invalidate` needs the names of datasets", hint="see `dcl list`")
+    catalog = load_catalog(options.catalog)
+    for name in dict.fromkeys(names):
+        count = catalog.invalidate(name)
+        terminal.note(f"{name}: {plural(count, 'file')} will download anew with `dcl sync {name}`")
+    return Exit.DONE
+
+
+def invalidate_glob(
+    name: Name,
+    pattern: Annotated[
+        str, Parameter(name="PATTERN", help="Which files, as in `exclude`: '2026/**', '*.csv'")
+    ] = "**",
+    /,
+    *,
+    options: GlobalOptions = GlobalOptions(),
+    terminal: Here,
+) -> int:
+    """Drop some files of a dataset from the cache.
+
+    As `dcl invalidate`, for the files whose path below the dataset's folder matches.
+    """
+    count = load_catalog(options.catalog).invalidate_glob(name, pattern)
+    terminal.note(f"{name}: {plural(count, 'file')} will download anew with `dcl sync {name}`")
+    return Exit.DONE

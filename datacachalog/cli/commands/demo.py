@@ -13,19 +13,18 @@ import sys
 import tempfile
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from datacachalog.cli import exits
-from datacachalog.cli.console import DEFAULT_WIDTH, Terminal
-from datacachalog.cli.demo_server import Lake, open_lake
-from datacachalog.cli.options import DEFAULTS, Globals, Here, Options
+from datacachalog.cli.app import Exit, GlobalOptions, Here
+from datacachalog.cli.console import DEFAULT_WIDTH, Cell, Column, Terminal, render_table
+from datacachalog.cli.demo_server import DemoBucket, serve_bucket
 from datacachalog.errors import DatacachalogError
 
 BUCKET = "acme-lake"
@@ -56,7 +55,7 @@ def demo(
         bool,
         Parameter(name="--keep", help="Keep the folder, and at a terminal the server until Ctrl-C"),
     ] = False,
-    options: Options = DEFAULTS,
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """Walk through it all, on an S3 server of its own.
@@ -67,21 +66,21 @@ def demo(
     everything at the end.
     """
     with ExitStack() as cleanup:
-        lake = cleanup.enter_context(open_lake(BUCKET))
+        bucket = cleanup.enter_context(serve_bucket(BUCKET))
         folder = Path(tempfile.mkdtemp(prefix="dcl-demo-"))
         if not keep:
             cleanup.callback(shutil.rmtree, folder)
-        stage = Stage(terminal, options, lake, folder)
+        stage = Stage(terminal, options, bucket, folder)
         stage.project.mkdir()
-        for number, scene in enumerate(SCENES, 1):
-            stage.heading(f"{number}. {scene.title}")
-            scene.play(stage)
+        for number, (title, play) in enumerate(SCENES.items(), 1):
+            stage.heading(f"{number}. {title}")
+            play(stage)
         _say_what_next(stage)
         if keep:
             _stay(stage)
     if not keep:
         stage.say(f"All of this was in {folder}, which is gone now; `dcl demo --keep` keeps it.")
-    return exits.DONE
+    return Exit.DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +91,8 @@ class Stage:
     """
 
     terminal: Terminal
-    options: Globals
-    lake: Lake
+    options: GlobalOptions
+    bucket: DemoBucket
     folder: Path
     place: str = "acme"
 
@@ -108,14 +107,10 @@ class Stage:
         out.line(f"\n{out.paint(text, 'bold')}")
 
     def say(self, text: str) -> None:
-        """Tell something in a paragraph."""
+        """Tell something in a paragraph of its own."""
         width = min(self.terminal.out.width or DEFAULT_WIDTH, DEFAULT_WIDTH)
-        for line in textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False):
-            self.terminal.out.line(line)
-
-    def pause(self) -> None:
-        """Leave a line empty."""
-        self.terminal.out.line()
+        lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+        self.terminal.data(["", *lines])
 
     def prompt(self, command: str) -> None:
         """Show a command as it is typed."""
@@ -128,7 +123,7 @@ class Stage:
         self.prompt(f"cat {file}")
         self.terminal.data((self.project / file).read_text(encoding="utf-8").splitlines())
 
-    def dcl(self, *words: str, expect: int = exits.DONE) -> None:
+    def dcl(self, *words: str, expect: int = Exit.DONE) -> None:
         """Run a command as a user would; both of its streams go where this one's output goes."""
         self.prompt(f"dcl {' '.join(words)}")
         with ExitStack() as cleanup:
@@ -183,16 +178,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _set_out(stage: Stage) -> None:
-    lake = stage.lake
-    lake.put("customers/current.csv", _customers())
+    bucket = stage.bucket
+    bucket.put("customers/current.csv", _customers())
     for month in (1, 2, 3, 4, 5, 6):
-        lake.put(f"orders/year=2026/month={month:02}/orders.csv", _orders(month, "shipped"))
-    lake.put("forecast/latest.csv", "month,amount\n2026-07,118000\n")
-    (stage.project / "catalog.yaml").write_text(
-        _CATALOG.format(endpoint=lake.endpoint, bucket=BUCKET), encoding="utf-8"
-    )
+        bucket.put(f"orders/year=2026/month={month:02}/orders.csv", _orders(month, "shipped"))
+    bucket.put("forecast/latest.csv", "month,amount\n2026-07,118000\n")
+    text = _CATALOG.format(endpoint=bucket.endpoint, bucket=bucket.name)
+    (stage.project / "catalog.yaml").write_text(text, encoding="utf-8")
     stage.say(
-        f"An S3 server of this demo's own runs at {lake.endpoint}. In its bucket lie a table of"
+        f"An S3 server of this demo's own runs at {bucket.endpoint}. In its bucket lie a table of"
         " customers, six months of orders and a forecast; a catalog gives them names."
     )
     stage.show("catalog.yaml")
@@ -203,7 +197,6 @@ def _sync(stage: Stage) -> None:
     stage.say("One command brings all of it to disk, through a cache that projects share.")
     stage.dcl("sync")
     stage.dcl("path", "orders")
-    stage.pause()
     stage.say("Once more: the source is listed and compared, and nothing moves.")
     stage.dcl("sync")
 
@@ -213,9 +206,9 @@ def _change(stage: Stage) -> None:
         "Meanwhile at the source, July arrives, January is deleted, and June is corrected: as many"
         " bytes as before, but other ones."
     )
-    stage.lake.put("orders/year=2026/month=07/orders.csv", _orders(7, "shipped"))
-    stage.lake.put("orders/year=2026/month=06/orders.csv", _orders(6, "refused"))
-    stage.lake.delete("orders/year=2026/month=01/orders.csv")
+    stage.bucket.put("orders/year=2026/month=07/orders.csv", _orders(7, "shipped"))
+    stage.bucket.put("orders/year=2026/month=06/orders.csv", _orders(6, "refused"))
+    stage.bucket.delete("orders/year=2026/month=01/orders.csv")
     stage.dcl("status")
     stage.dcl("sync", "--dry-run")
     stage.dcl("sync")
@@ -226,13 +219,12 @@ def _push(stage: Stage) -> None:
     forecast = stage.project / "new-forecast.csv"
     forecast.write_text("month,amount\n2026-08,121500\n", encoding="utf-8")
     stage.dcl("push", "forecast", forecast.name)
-    stage.pause()
     stage.say(
         "Later a colleague replaces it. A push that would overwrite theirs unseen is refused."
     )
-    stage.lake.put("forecast/latest.csv", "month,amount\n2026-08,97000\n2026-09,99000\n")
+    stage.bucket.put("forecast/latest.csv", "month,amount\n2026-08,97000\n2026-09,99000\n")
     forecast.write_text("month,amount\n2026-08,123000\n", encoding="utf-8")
-    stage.dcl("push", "forecast", forecast.name, expect=exits.FAILED)
+    stage.dcl("push", "forecast", forecast.name, expect=Exit.FAILED)
     stage.dcl("sync", "forecast")
 
 
@@ -242,13 +234,12 @@ def _travel(stage: Stage) -> None:
         " on February 20 somebody deleted it, and in March it came back with other prices."
     )
     key = "prices/list.csv"
-    stage.lake.put(key, _prices(100), at=datetime(2026, 1, 5, 8, tzinfo=UTC))
-    stage.lake.put(key, _prices(110), at=datetime(2026, 2, 5, 8, tzinfo=UTC))
-    stage.lake.delete(key, at=datetime(2026, 2, 20, 17, tzinfo=UTC))
-    stage.lake.put(key, _prices(125), at=datetime(2026, 3, 2, 8, tzinfo=UTC))
+    stage.bucket.put(key, _prices(100), at=datetime(2026, 1, 5, 8, tzinfo=UTC))
+    stage.bucket.put(key, _prices(110), at=datetime(2026, 2, 5, 8, tzinfo=UTC))
+    stage.bucket.delete(key, at=datetime(2026, 2, 20, 17, tzinfo=UTC))
+    stage.bucket.put(key, _prices(125), at=datetime(2026, 3, 2, 8, tzinfo=UTC))
     stage.dcl("add", "prices", f"s3://{BUCKET}/{key}")
     stage.dcl("versions", "prices")
-    stage.pause()
     stage.say("A date is enough to have it as it was then, beside what is latest.")
     stage.dcl("sync", "prices", "--as-of", "2026-02-10")
     stage.show("data/prices@2026-02-10/list.csv")
@@ -258,13 +249,11 @@ def _lock(stage: Stage) -> None:
     stage.say("A lock writes down exactly which files there are. It goes into git, like code's.")
     stage.dcl("lock")
     stage.dcl("sync")
-    stage.pause()
     stage.say("Then the source moves on: prices rise again, and August's orders arrive.")
-    stage.lake.put("prices/list.csv", _prices(140))
-    stage.lake.put("orders/year=2026/month=08/orders.csv", _orders(8, "shipped"))
-    stage.dcl("outdated", expect=exits.VERDICT)
+    stage.bucket.put("prices/list.csv", _prices(140))
+    stage.bucket.put("orders/year=2026/month=08/orders.csv", _orders(8, "shipped"))
+    stage.dcl("outdated", expect=Exit.VERDICT)
     stage.dcl("diff")
-    stage.pause()
     stage.say("What is locked stays as it is until you say `dcl lock --upgrade`.")
     stage.dcl("sync")
 
@@ -282,60 +271,59 @@ def _reproduce(stage: Stage) -> None:
     there.show("data/prices/list.csv")
 
 
-class Scene(NamedTuple):
-    """A part of the walk: its title, and what happens in it."""
-
-    title: str
-    play: Callable[[Stage], None]
-
-
-SCENES = (
-    Scene("A catalog names the data", _set_out),
-    Scene("Sync brings it to disk", _sync),
-    Scene("The source changes", _change),
-    Scene("Push sends a file back", _push),
-    Scene("The past is still there", _travel),
-    Scene("A lock holds it still", _lock),
-    Scene("Last month's run, elsewhere", _reproduce),
-)
+SCENES: dict[str, Callable[[Stage], None]] = {
+    "A catalog names the data": _set_out,
+    "Sync brings it to disk": _sync,
+    "The source changes": _change,
+    "Push sends a file back": _push,
+    "The past is still there": _travel,
+    "A lock holds it still": _lock,
+    "Last month's run, elsewhere": _reproduce,
+}
 
 
 def _customers() -> str:
-    rows = random.Random(0)  # noqa: S311  # the same lake each time
-    lines = [f"{n},customer-{rows.randrange(10**6):06}" for n in range(1, 401)]
-    return "\n".join(["customer,name", *lines, ""])
+    rows = random.Random(0)  # noqa: S311  # the same bucket each time
+    return _csv(
+        "customer,name", (f"{n},customer-{rows.randrange(10**6):06}" for n in range(1, 401))
+    )
 
 
 def _prices(percent: int) -> str:
-    lines = [f"{item},{price * percent / 100:.2f}" for item, price in (("tea", 4), ("coffee", 6))]
-    return "\n".join(["item,price", *lines, ""])
+    prices = (("tea", 4), ("coffee", 6))
+    return _csv("item,price", (f"{item},{price * percent / 100:.2f}" for item, price in prices))
 
 
 def _orders(month: int, state: str) -> str:
-    rows = random.Random(month)  # noqa: S311  # the same lake each time
+    rows = random.Random(month)  # noqa: S311  # the same bucket each time
     lines = []
     for _ in range(1500):
         day, customer, amount = rows.randint(1, 28), rows.randint(1, 400), rows.randint(5, 900)
         lines.append(f"2026-{month:02}-{day:02},{customer},{amount},{state}")
-    return "\n".join(["day,customer,amount,state", *sorted(lines), ""])
+    return _csv("day,customer,amount,state", sorted(lines))
+
+
+def _csv(head: str, lines: Iterable[str]) -> str:
+    return "\n".join([head, *lines, ""])
 
 
 # --- the end ------------------------------------------------------------------------
 
 
 def _say_what_next(stage: Stage) -> None:
-    out = stage.terminal.out
     stage.heading("Try next, in a project of your own")
-    for command, effect in (
+    tips = (
         ("dcl init", "write a commented catalog.yaml"),
         ("dcl add NAME s3://BUCKET/KEY", "name a dataset: an object, or a glob in quotes"),
         ("dcl doctor", "see which account, region and cache are in effect"),
         ("dcl sync", "bring it all to disk"),
         ("dcl lock", "write down exactly which files that were"),
         ("dcl --help", "see what else there is"),
-    ):
-        out.line(f"  {out.paint(f'{command:<30}', 'cyan')}{effect}")
-    out.line()
+    )
+    cells = [(Cell(command, "cyan"), effect) for command, effect in tips]
+    columns = Column(""), Column("", least=20)
+    out = stage.terminal.out
+    stage.terminal.data(render_table(out, columns, cells, has_head=False, indent=2))
 
 
 def _stay(stage: Stage) -> None:
@@ -356,5 +344,4 @@ def _stay(stage: Stage) -> None:
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
-        stage.pause()
         stage.say(f"The server is gone, the files stay; remove them with `rm -r {stage.folder}`.")

@@ -9,15 +9,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from datacachalog.catalog import load_catalog
-from datacachalog.cli import exits
-from datacachalog.cli.app import UsageError
-from datacachalog.cli.console import Terminal
-from datacachalog.cli.documents import Document, error_document
-from datacachalog.cli.entries import complete_names
-from datacachalog.cli.options import DEFAULTS, Here, Jobs, Json, Options
+from datacachalog.cli.app import Exit, GlobalOptions, Here, UsageError, show_errors
+from datacachalog.cli.completion import complete_names
+from datacachalog.cli.console import Cell, Column, Terminal, render_table, visible
+from datacachalog.cli.json import Document, error_document
+from datacachalog.cli.options import Jobs, Json
 from datacachalog.cli.progress import watch
-from datacachalog.cli.tables import Cell, Column, render
-from datacachalog.cli.visible import visible
 from datacachalog.lock import lockfile
 from datacachalog.lock.compare import Change, Comparison, FileChange
 from datacachalog.lock.file import CatalogLock
@@ -67,7 +64,7 @@ def diff(
     ] = None,
     jobs: Jobs = None,
     json: Json = False,
-    options: Options = DEFAULTS,
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """Show which files differ between two sides.
@@ -102,8 +99,8 @@ def diff(
     if is_known and not found and not markdown:
         terminal.note("no difference")
     if not is_known:
-        return exits.FAILED
-    return exits.VERDICT if exit_code and moved else exits.DONE
+        return Exit.FAILED
+    return Exit.VERDICT if exit_code and moved else Exit.DONE
 
 
 def _read(side: str | None) -> str | CatalogLock | None:
@@ -119,29 +116,22 @@ def _read(side: str | None) -> str | CatalogLock | None:
 
 def show_failures(found: Iterable[Comparison], terminal: Terminal) -> bool:
     """Say which datasets could not be compared, and why; return whether there were none."""
-    failed = [comparison for comparison in found if comparison.error is not None]
-    for comparison in failed:
-        hint = comparison.error.hint if comparison.error else None
-        terminal.error(f"{comparison.name}: {comparison.error}", hint)
+    failed = {c.name: c.error for c in found if c.error is not None}
+    show_errors(failed, terminal)
     return not failed
 
 
 def show_summaries(found: Iterable[Comparison], terminal: Terminal) -> None:
     """Write a line for each dataset that differs: counts of files, and bytes."""
     rows: list[list[str | Cell]] = [
-        [
-            comparison.name,
-            *(_count(comparison, change) for change in Change),
-            _growth(comparison.growth),
-        ]
-        for comparison in found
+        [c.name, *(_count(c, change) for change in Change), _growth(c.growth)] for c in found
     ]
     if rows:
-        terminal.data(render(terminal.out, _SUMMARY, rows))
+        terminal.data(render_table(terminal.out, _SUMMARY, rows))
 
 
 _SUMMARY = (
-    Column("NAME", least=12, cut_middle=True),
+    Column("NAME"),
     Column("ADDED", align_right=True),
     Column("REMOVED", align_right=True),
     Column("CHANGED", align_right=True),
@@ -149,7 +139,7 @@ _SUMMARY = (
 )
 _FILES = (
     Column(""),
-    Column("FILE", least=20, cut_middle=True),
+    Column("FILE", least=20),
     Column("BEFORE", align_right=True, rank=1),
     Column("AFTER", align_right=True, rank=1),
 )
@@ -175,7 +165,7 @@ def _show(found: Iterable[Comparison], terminal: Terminal) -> None:
         title = terminal.out.paint(visible(comparison.name), "bold")
         terminal.out.line(f"{title}: {summary(comparison)}")
         rows = [_file_row(change) for change in comparison.changes]
-        terminal.data(render(terminal.out, _FILES, rows, has_head=False, indent=2))
+        terminal.data(render_table(terminal.out, _FILES, rows, has_head=False, indent=2))
 
 
 def summary(comparison: Comparison) -> str:

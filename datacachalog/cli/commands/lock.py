@@ -7,16 +7,13 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from datacachalog.catalog import Catalog, load_catalog
-from datacachalog.cli import exits
-from datacachalog.cli.app import UsageError
+from datacachalog.catalog import load_catalog
+from datacachalog.cli.app import Exit, GlobalOptions, Here, UsageError, show_errors
 from datacachalog.cli.commands.diff import comparison_document, show_failures, show_summaries
-from datacachalog.cli.console import Terminal
-from datacachalog.cli.documents import Document, error_document, instant
-from datacachalog.cli.options import DEFAULTS, AsOf, Here, Jobs, Json, Name, Names, Options
+from datacachalog.cli.console import Cell, Column, Terminal, plural, render_table, visible
+from datacachalog.cli.json import Document, error_document, instant
+from datacachalog.cli.options import AsOf, Jobs, Json, Name, Names
 from datacachalog.cli.progress import watch
-from datacachalog.cli.tables import Cell, Column, render
-from datacachalog.cli.visible import plural, visible
 from datacachalog.lock.rules import LockReport
 from datacachalog.model import ObjectVersion
 from datacachalog.spec.units import format_size
@@ -39,7 +36,7 @@ def lock(
     ] = False,
     jobs: Jobs = None,
     json: Json = False,
-    options: Options = DEFAULTS,
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """Write down exactly which files there are.
@@ -52,37 +49,32 @@ def lock(
         raise UsageError("`--check` and `--upgrade` exclude each other")
     catalog = load_catalog(options.catalog)
     if check:
-        return _tell_disagreements(catalog, wanted=names, terminal=terminal, json=json)
-    wanted = tuple(dict.fromkeys(names))
-    with watch(terminal, len(wanted or catalog.datasets)) as report:
-        result = catalog.lock(
-            *wanted, upgrade=upgrade and (wanted or True), jobs=jobs, report=report
+        return _show_disagreements(
+            catalog.check_lock(*names), catalog.lock_file.name, terminal, json=json
         )
+    with watch(terminal, len(set(names) or catalog.datasets)) as report:
+        result = catalog.lock(*names, upgrade=upgrade and (names or True), jobs=jobs, report=report)
     if json:
         terminal.document("lock", _lock_document(result))
     else:
-        _tell_lock(result, catalog.lock_file.name, terminal)
-    for name, error in result.errors.items():
-        terminal.error(f"{name}: {error}", error.hint)
-    return exits.FAILED if result.errors else exits.DONE
+        _show_lock(result, catalog.lock_file.name, terminal)
+    show_errors(result.errors, terminal)
+    return Exit.FAILED if result.errors else Exit.DONE
 
 
-def _tell_disagreements(
-    catalog: Catalog, *, wanted: tuple[str, ...], terminal: Terminal, json: bool
-) -> int:
-    found = catalog.check_lock(*wanted)
+def _show_disagreements(found: list[str], file: str, terminal: Terminal, *, json: bool) -> int:
     if json:
         terminal.document("lock_check", {"agrees": not found, "disagreements": found})
     else:
         terminal.data(visible(sentence) for sentence in found)
     if not found:
-        terminal.note(f"{catalog.lock_file.name} fits the catalog")
-        return exits.DONE
-    terminal.note(f"{catalog.lock_file.name} does not fit the catalog; run `dcl lock`")
-    return exits.VERDICT
+        terminal.note(f"{file} fits the catalog")
+        return Exit.DONE
+    terminal.note(f"{file} does not fit the catalog; run `dcl lock`")
+    return Exit.VERDICT
 
 
-def _tell_lock(result: LockReport, file: str, terminal: Terminal) -> None:
+def _show_lock(result: LockReport, file: str, terminal: Terminal) -> None:
     show_summaries(result.moved, terminal)
     counts = [
         (len(result.added), "added"),
@@ -111,7 +103,7 @@ def outdated(
     *names: Names,
     jobs: Jobs = None,
     json: Json = False,
-    options: Options = DEFAULTS,
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """Say what moved since the lock.
@@ -120,9 +112,8 @@ def outdated(
     would change something.
     """
     catalog = load_catalog(options.catalog)
-    wanted = tuple(dict.fromkeys(names))
-    with watch(terminal, len(wanted or catalog.datasets)) as report:
-        found = catalog.outdated(*wanted, jobs=jobs, report=report)
+    with watch(terminal, len(set(names) or catalog.datasets)) as report:
+        found = catalog.outdated(*names, jobs=jobs, report=report)
     if json:
         terminal.document("outdated", {"datasets": [comparison_document(c) for c in found]})
     moved = [comparison for comparison in found if comparison.error is None]
@@ -134,8 +125,8 @@ def outdated(
     elif is_known:
         terminal.note(f"nothing moved since {catalog.lock_file.name} was written")
     if not is_known:
-        return exits.FAILED
-    return exits.VERDICT if moved else exits.DONE
+        return Exit.FAILED
+    return Exit.VERDICT if moved else Exit.DONE
 
 
 def versions(
@@ -158,7 +149,7 @@ def versions(
     ids: Annotated[bool, Parameter(name="--ids", help="Show the version ids too")] = False,
     as_of: AsOf = None,
     json: Json = False,
-    options: Options = DEFAULTS,
+    options: GlobalOptions = GlobalOptions(),
     terminal: Here,
 ) -> int:
     """List what a dataset was, and when.
@@ -176,7 +167,7 @@ def versions(
     else:
         of = f" of '{key}'" if key is not None else ""
         terminal.note(f"'{name}' has no versions{of}{f' as of {as_of}' if as_of else ''}")
-    return exits.DONE
+    return Exit.DONE
 
 
 _COLUMNS = (
@@ -192,7 +183,7 @@ def _version_lines(
 ) -> Iterator[str]:
     """Return one table; where there may be many files, each one's name stands above its rows."""
     rows = [_row(version, has_ids=has_ids) for version in found]
-    lines = iter(render(terminal.out, _COLUMNS, rows, indent=2 if has_keys else 0))
+    lines = iter(render_table(terminal.out, _COLUMNS, rows, indent=2 if has_keys else 0))
     yield next(lines)
     for relpath, history in groupby(found, key=lambda version: version.relpath):
         if has_keys:

@@ -122,11 +122,3 @@ def test_invalidate_glob_takes_some(dcl: Dcl, project: Path) -> None:
     dcl("invalidate-glob", "parts", "a/**")
 
     assert "1 downloaded, 1 up to date" in dcl("sync", "parts").err
-
-
-def test_push_is_refused_unless_allowed(dcl: Dcl, project: Path) -> None:
-    """A dataset without `push: true` exits with 1 and the key to set."""
-    ran = dcl("push", "one", "raw/parts/2.csv")
-
-    assert (ran.code, ran.out) == (1, "")
-    assert "push: true" in ran.err

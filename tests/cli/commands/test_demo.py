@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from datacachalog.cli.commands.demo import SCENES
-from datacachalog.cli.demo_server import open_lake
+from datacachalog.cli.demo_server import serve_bucket
 from datacachalog.errors import MissingExtraError
 
 DCL = [sys.executable, "-m", "datacachalog"]
@@ -123,7 +123,7 @@ def test_the_whole_walk(start: Start, temp: Path, tmp_path: Path) -> None:
     assert re.search(r"\$ dcl diff\n(.+\n)*.*month=08/orders.csv", out)
     assert re.search(r"\$ dcl sync --frozen\n(.+\n)*9 downloaded ", out)
     assert re.search(r"\$ cat data/prices/list.csv\nitem,price\ntea,5.00\n", out)
-    assert [scene.title in out for scene in SCENES] == [True] * len(SCENES)
+    assert [title in out for title in SCENES] == [True] * len(SCENES)
     assert "dcl init" in out[out.index("Try next") :]
     assert list(temp.iterdir()) == []
     assert list(tmp_path.iterdir()) == [temp]
@@ -206,7 +206,7 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where moto's server is not installed, the error names the extra."""
     monkeypatch.setitem(sys.modules, "moto.server", None)
 
-    with pytest.raises(MissingExtraError, match="needs moto's server") as error, open_lake("x"):
+    with pytest.raises(MissingExtraError, match="needs moto's server") as error, serve_bucket("x"):
         pass
 
     assert error.value.hint == "run `pip install 'datacachalog[demo]'`"

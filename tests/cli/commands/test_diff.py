@@ -45,14 +45,14 @@ def test_diff_shows_files_and_sizes(dcl: Dcl, dcl_tty: Dcl, moved: Timeline) -> 
 
 
 def test_long_keys_fit_the_terminal(dcl: Dcl, dcl_tty: Dcl, moved: Timeline) -> None:
-    """They are cut in the middle at a terminal, and whole in a pipe."""
+    """They go on below at a terminal, and are one word in a pipe."""
     key = f"orders/year=2026/{'long-' * 30}/part-00017.parquet"
     moved.bucket.put(key, b"x")
     relpath = key.removeprefix("orders/")
     shown = lines(dcl_tty("diff", "--color", "never", "--dataset", "orders", columns=80).out)
 
     assert max(len(line) for line in shown) <= 80
-    assert any("…" in line and "part-00017.parquet" in line for line in shown)
+    assert relpath.removeprefix("year=2026/") in "".join("".join(shown).split())
     assert any(relpath in line for line in lines(dcl("diff").out))
 
 

@@ -236,11 +236,33 @@ def test_progress_on_a_terminal_leaves_no_trace(dcl_tty: Dcl, project: Path) -> 
     """What was drawn is erased; the closing line stands alone."""
     err = dcl_tty("sync", "--color=never").err
 
-    # On a slow machine there was time to draw something, which is erased first.
-    assert _lines(err)[-1].removeprefix("\x1b[J").startswith("3 downloaded (16 B in ")
+    assert _lines(err)[-1].rpartition("\x1b[2K")[2].startswith("3 downloaded (16 B in ")
     assert "one: 1 downloaded" not in err
 
 
 def test_no_progress_gives_plain_lines(dcl_tty: Dcl, project: Path) -> None:
     """`--no-progress` on a terminal is as in a pipe."""
     assert "one: 1 downloaded (4 B)\n" in dcl_tty("sync", "--no-progress", "--color=never").err
+
+
+def test_options_of_the_lock_exclude_each_other(dcl: Dcl, project: Path) -> None:
+    """A run can mean only one thing by the lock."""
+    ran = dcl("sync", "--frozen", "--no-lock")
+
+    assert ran.code == 2
+    assert ran.err == "error: `--frozen` and `--no-lock` exclude each other\n"
+
+
+def test_secrets_of_a_catalog_stay_in_the_environment(
+    dcl: Dcl, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No byte of them gets into the cache or the state."""
+    monkeypatch.setenv("LAB_KEY", "AKIA-s3cr3t")
+    path = project / "catalog.yaml"
+    path.write_text(
+        path.read_text() + 'storages: {lab: {key: "${LAB_KEY}", secret: "${LAB_KEY}"}}\n'
+    )
+    dcl("sync", "-q")
+    written = [p.read_bytes() for p in project.parent.rglob("*") if p.is_file()]
+
+    assert not any(b"s3cr3t" in data for data in written)
