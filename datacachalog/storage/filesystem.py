@@ -312,7 +312,10 @@ def _lists_at_once(filesystem: "AbstractFileSystem") -> bool:
 def _walk(
     filesystem: "AbstractFileSystem", folder: str, *, is_flat: bool
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the files in a folder, and unless it `is_flat` those below; a link is its file."""
+    """Yield the files in a folder, and unless it `is_flat` those below; a link is its file.
+
+    fsspec's own `walk` tells `on_error` of the first folder only, not of those below.
+    """
     try:
         entries = filesystem.ls(folder, detail=True)
     except FileNotFoundError:

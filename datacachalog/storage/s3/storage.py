@@ -263,18 +263,11 @@ class S3Storage:
     def upload(
         self, path: Path, uri: str, *, precondition: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
-        """Upload the file at `path` to `uri`, provided the key still is what `precondition` says.
-
-        In one PUT, or in parts.
-        """
-        bucket, key = split_uri(uri)
+        """Upload the file at `path`, provided the key still is what `precondition` says."""
+        bucket, pattern = split_uri(uri)
+        key = globs.unescape(pattern)
         return uploading.upload(
-            self._client,
-            path,
-            bucket,
-            globs.unescape(key),
-            precondition=precondition,
-            advance=advance,
+            self._client, path, bucket, key, precondition=precondition, advance=advance
         )
 
 
