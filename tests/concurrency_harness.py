@@ -8,14 +8,14 @@ import json
 import os
 import random
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import datacachalog.sync.download
 from datacachalog import events
 from datacachalog.catalog import Catalog
 from datacachalog.spec.models import CacheSettings, Dataset
+from datacachalog.sync import download
+from tests.processes import fork
 from tests.projects import contents
 
 NAMES = ("a", "b", "c/d", "c/e", "f/g/h", "big")
@@ -62,20 +62,6 @@ class Place:
         wrongs = [] if found == wanted else [f"{project}: {sorted(found)} for {sorted(wanted)}"]
         places = (*(self.base / "cache" / "v1" / "tmp").iterdir(), *self.base.rglob(".dcl-tmp"))
         return [*wrongs, *(f"debris: {path}" for path in places)]
-
-
-def fork(action: Callable[[], object]) -> int:
-    """Run `action` in a child and return its process id."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            action()
-        except BaseException as exc:  # noqa: BLE001 - a child of ours has no other door
-            sys.stderr.write(f"{type(exc).__name__}: {exc}\n")
-            sys.stderr.flush()
-            os._exit(1)
-        os._exit(0)
-    return pid
 
 
 def failed(pids: list[int]) -> list[str]:
@@ -131,7 +117,7 @@ def overtaken(place: Place, projects: list[str]) -> list[str]:
 
 def main(base: str, locks: str, link: str, rounds: str, seed: str) -> None:
     """Run so many rounds of each kind, with locks that work or do nothing."""
-    datacachalog.sync.download.RANGE = datacachalog.sync.download.WHOLE = 2048
+    download.RANGE = download.WHOLE = 2048
     if locks == "none":
         lie: Any = lambda fd, operation: None  # noqa: E731 - as some file systems do
         fcntl.flock = lie

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
@@ -79,9 +80,21 @@ class Bucket:
             Bucket=self.name, VersioningConfiguration={"Status": status}
         )
 
+    @property
+    def backend(self) -> Any:
+        """Return moto's own S3, which answers without HTTP."""
+        from moto.s3.models import s3_backends
+
+        return s3_backends["123456789012"]["aws"]
+
+    @property
+    def stored(self) -> Any:
+        """Return what moto has: lists of versions by key, oldest first."""
+        return self.backend.buckets[self.name].keys
+
     def backdate(self, key: str, at: datetime, version_id: str | None = None) -> None:
         """Let the server believe that the newest version of `key` (or the given) is of `at`."""
-        entries = self._stored().getlist(key)
+        entries = self.stored.getlist(key)
         for entry in entries if version_id else entries[-1:]:
             if version_id in (None, entry.version_id):
                 entry.last_modified = at.replace(tzinfo=None)
@@ -89,17 +102,9 @@ class Bucket:
     def make_null(self, key: str) -> None:
         """Let the newest version of `key` be `null`, as if written while suspended."""
         # moto forgets all history on such a write.
-        keys = self._stored()
-        *older, newest = keys.getlist(key)
-        newest._version_id = None
-        keys.setlist(
-            key, [*(entry for entry in older if entry.version_id not in (None, "null")), newest]
-        )
-
-    def _stored(self) -> Any:
-        from moto.s3.models import s3_backends
-
-        return s3_backends["123456789012"]["aws"].buckets[self.name].keys
+        *older, newest = self.stored.getlist(key)
+        newest._version_id = "null"
+        self.stored.setlist(key, [*(v for v in older if v.version_id != "null"), newest])
 
     def uploads(self) -> list[str]:
         """Return the ids of uploads in parts that were neither completed nor aborted."""
@@ -126,9 +131,9 @@ class TestS3:
         return bucket
 
 
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """Run moto's server on a free port of loopback and give its URL."""
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """Run moto's server on a free port of loopback and give its URL; all show the same buckets."""
     from moto.server import ThreadedMotoServer
 
     s3_versions.install()
@@ -141,21 +146,21 @@ def s3_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def s3(s3_server: str) -> TestS3:
+def s3() -> Iterator[TestS3]:
     """Give the S3 of the tests; its buckets last as long as the process."""
     import boto3
     from botocore.config import Config
 
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3_server,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        region_name="us-east-1",
-        config=Config(parameter_validation=False),
-    )
-    settings = StorageSettings(endpoint_url=s3_server, key="test", secret="test")
-    return TestS3(s3_server, client, settings)
+    with moto_server() as url:
+        client = boto3.client(
+            "s3",
+            endpoint_url=url,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            region_name="us-east-1",
+            config=Config(parameter_validation=False),
+        )
+        yield TestS3(url, client, StorageSettings(endpoint_url=url, key="test", secret="test"))
 
 
 @pytest.fixture

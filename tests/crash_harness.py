@@ -16,9 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import datacachalog.sync.download
 from datacachalog.catalog import Catalog
 from datacachalog.spec.models import CacheSettings, Dataset
+from datacachalog.sync import download
+from tests.processes import in_child
 from tests.projects import Project, contents, orders
 
 CHANGING = (
@@ -39,20 +40,6 @@ LATER = {"a": b"a3", "b": b"b3 longer", "deep/f": b"f3", "big": b"B3" * 2000}
 OWN = {"notes.txt": b"mine", "deep/mine": b"mine too"}
 
 
-def _in_child(action: Callable[[], object]) -> int:
-    """Run `action` in a forked child and return its wait status."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            action()
-        except BaseException as exc:  # noqa: BLE001 - a child of ours has no other door
-            sys.stderr.write(f"{type(exc).__name__}: {exc}\n")
-            sys.stderr.flush()
-            os._exit(1)
-        os._exit(0)
-    return os.waitpid(pid, 0)[1]
-
-
 def _die_at(n: int) -> None:
     """Let this process be killed right before its n-th call that changes the disk."""
     counter = itertools.count(1)
@@ -71,8 +58,8 @@ def _die_at(n: int) -> None:
 
 
 def _move_on(project: Project, objects: dict[str, bytes]) -> None:
-    for call in list(project.storage._history):
-        project.storage.delete(call)
+    for uri in project.storage.uris():
+        project.storage.delete(uri)
     project.put_all({f"orders/{key}": data for key, data in objects.items()})
 
 
@@ -92,7 +79,7 @@ class Scenario:
         own = {} if self.first else OWN
         if not self.first:
             _move_on(project, BEFORE)
-            assert _in_child(lambda: self._sync(project, moved=False)) == 0
+            assert in_child(lambda: self._sync(project, moved=False)) == 0
             for name, data in OWN.items():
                 path = project.data / "orders" / name
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,16 +90,16 @@ class Scenario:
             _die_at(n)
             self._sync(project)
 
-        status = _in_child(doomed)
+        status = in_child(doomed)
         if not os.WIFSIGNALED(status):
             return None if status == 0 else ["the run failed by itself"]
         wrongs = self._wrong_in_between(project)
         if self.moved:
             _move_on(project, LATER)
-        if _in_child(lambda: self._sync(project)) != 0:
+        if in_child(lambda: self._sync(project)) != 0:
             return [*wrongs, "the repair failed"]
         wrongs += self._wrong_at_the_end(project, LATER if self.moved else AFTER, own)
-        if _in_child(lambda: self._sync_for_nothing(project)) != 0:
+        if in_child(lambda: self._sync_for_nothing(project)) != 0:
             wrongs.append("the sync after the repair had something to do")
         return wrongs
 
@@ -167,18 +154,18 @@ class Push:
         self.source.write_bytes(b"old")
         os.utime(self.source, (5, 5))
         self.own.write_bytes(b"new bytes")
-        assert _in_child(lambda: self._catalog().sync()) == 0
+        assert in_child(lambda: self._catalog().sync()) == 0
 
         def doomed() -> None:
             _die_at(n)
             self._catalog().push("one", self.own)
 
-        status = _in_child(doomed)
+        status = in_child(doomed)
         if not os.WIFSIGNALED(status):
             return None if status == 0 else ["the push failed by itself"]
         now = self.source.read_bytes()
         wrongs = [] if now in (b"old", b"new bytes") else ["the source is torn"]
-        if _in_child(lambda: self._catalog().sync()) != 0:
+        if in_child(lambda: self._catalog().sync()) != 0:
             return [*wrongs, "the repair failed"]
         if contents(self.base / "data") != {"one/one.csv": now}:
             wrongs.append("the folder is not exact")
@@ -197,9 +184,7 @@ def main(base: str, kind: str, start: str, step: str) -> None:
 
     `kind` is `push`, or a sync as `first,moved,link,path`, such as `0,1,copy,0`.
     """
-    datacachalog.sync.download.RANGE = datacachalog.sync.download.WHOLE = (
-        2048  # so that `big` comes in ranges
-    )
+    download.RANGE = download.WHOLE = 2048  # so that `big` comes in ranges
     folder = Path(base, "kill")
     scenario: Scenario | Push = Push(folder)
     if kind != "push":

@@ -72,7 +72,6 @@ class MemoryStorage:
         self,
         *,
         keeps_history: bool = True,
-        endpoint: str = "memory",
         chunk: int = 1 << 16,
         start: datetime = _START,
     ) -> None:
@@ -81,7 +80,6 @@ class MemoryStorage:
         self.keeps_history = keeps_history
         self.is_suspended = False
         self.chunk = chunk
-        self._endpoint = endpoint
         self._history: dict[str, list[RemoteObject | DeleteMarker]] = {}
         self._bytes: dict[tuple[str, str | None], bytes] = {}
         self._faults: list[_Fault] = []
@@ -138,6 +136,20 @@ class MemoryStorage:
         """Run `action` at the start of the next `times` calls of `verb`, before it acts."""
         self._faults.append(_Fault(verb, match, times, action=lambda: (action(), None)[1]))
 
+    def claim(self, obj: RemoteObject) -> None:
+        """Let `obj` be told in place of all that is known of its key."""
+        self._history[obj.uri] = [obj]
+
+    def uris(self) -> list[str]:
+        """Return every URI that has a history."""
+        return list(self._history)
+
+    def newest(self, uri: str) -> bytes | None:
+        """Return the bytes that are at `uri` now."""
+        with self._lock:
+            history = self._history.get(uri)
+            return self._bytes.get((uri, history[0].version_id)) if history else None
+
     def count(self, verb: str) -> int:
         """Return how many calls of `verb` were made."""
         return sum(call.verb == verb for call in self.calls)
@@ -147,7 +159,7 @@ class MemoryStorage:
     @property
     def endpoint(self) -> str:
         """Name the server."""
-        return self._endpoint
+        return "memory"
 
     @property
     def filesystem(self) -> "AbstractFileSystem":
@@ -276,12 +288,7 @@ class MemoryStorage:
     def _find(self, obj: RemoteObject) -> bytes:
         with self._lock:
             history = self._history.get(obj.uri, [])
-            if obj.version_id is not None:
-                known: RemoteObject | DeleteMarker | None = next(
-                    (v for v in history if v.version_id == obj.version_id), None
-                )
-            else:
-                known = next(iter(history), None)
+            known = next((v for v in history if obj.version_id in (None, v.version_id)), None)
             if not isinstance(known, RemoteObject):
                 raise ObjectNotFoundError(f"{obj.uri} is gone")
             if (known.etag, known.size) != (obj.etag, obj.size):

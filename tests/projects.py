@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -118,14 +117,14 @@ def current_umask() -> int:
     return mask
 
 
-class Ear:
-    """A `report` that keeps what it hears."""
+class EventRecorder:
+    """A `report` that records events."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
 
     def __call__(self, event: Event) -> None:
-        """Keep one event."""
+        """Record one event."""
         self.events.append(event)
 
     def of(self, kind: type[T]) -> list[T]:
@@ -136,8 +135,3 @@ class Ear:
 def verbs(storage: MemoryStorage) -> list[str]:
     """Return what a storage was asked, in order."""
     return [call.verb for call in storage.calls]
-
-
-def relpaths(items: Iterable[Any]) -> list[str]:
-    """Return the relpaths of steps or objects."""
-    return [item.relpath if hasattr(item, "relpath") else item.object.relpath for item in items]

@@ -95,20 +95,13 @@ def is_left(locked: Write, writes: Iterable[Write]) -> bool:
 
 def play(bucket: Bucket, writes: Iterable[Write]) -> None:
     """Do all of it to a bucket with versioning, in the server's own memory, at the given times."""
-    from moto.s3.models import s3_backends
-
-    backend = s3_backends["123456789012"]["aws"]
-    keys = backend.get_bucket(bucket.name).keys
     for write in writes:
         if write.data is not None:
-            backend.put_object(bucket.name, write.key, write.data)
-        elif write.key in keys:
-            backend.delete_object(bucket.name, write.key)
+            bucket.backend.put_object(bucket.name, write.key, write.data)
+        elif write.key in bucket.stored:
+            bucket.backend.delete_object(bucket.name, write.key)
         else:
             continue
-        *older, newest = keys.getlist(write.key)
-        newest.last_modified = write.at.replace(tzinfo=None)
+        bucket.backdate(write.key, write.at)
         if write.is_null:
-            newest._version_id = "null"
-            older = [entry for entry in older if entry.version_id != "null"]
-        keys.setlist(write.key, [*older, newest])
+            bucket.make_null(write.key)

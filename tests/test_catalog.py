@@ -28,7 +28,7 @@ from datacachalog.errors import (
 from datacachalog.spec.models import CacheSettings, Dataset, StorageSettings
 from datacachalog.storage.base import Storage
 from datacachalog.sync.results import Freshness
-from tests.projects import LAKE, Ear, Project, one, orders
+from tests.projects import LAKE, EventRecorder, Project, one, orders
 
 ROOT = Path(__file__).parents[1]
 
@@ -233,9 +233,9 @@ def test_each_dataset_ends_for_the_listener(project: Project) -> None:
     """With its counts, or its error."""
     put_many(project, 3)
     project.storage.fail("scan", AccessDeniedError("no"), match="d1/", times=9)
-    ear = Ear()
-    project.catalog(*many(3)).sync(check=False, report=ear)
-    ends = {e.dataset: e for e in ear.of(events.DatasetFinished)}
+    recorder = EventRecorder()
+    project.catalog(*many(3)).sync(check=False, report=recorder)
+    ends = {e.dataset: e for e in recorder.of(events.DatasetFinished)}
 
     assert sorted(ends) == ["d0", "d1", "d2"]
     assert (ends["d0"].downloaded, ends["d0"].total_bytes) == (2, 4)

@@ -12,19 +12,17 @@ import pytest
 from datacachalog.catalog import Catalog
 from datacachalog.spec.models import Dataset
 from datacachalog.storage.object_store import ObjectStoreStorage
-from tests.storage.object_server import ObjectServer
-from tests.storage.s3.scripted import Server, scripted
+from tests.fake_s3 import FakeS3
 
 PAGE = 10
 
 
 @dataclass
 class Site:
-    """A catalog of one glob over a lake, and what was asked since the last look."""
+    """A catalog of one glob over a bucket, and what was asked since the last look."""
 
     root: Path
-    lake: ObjectServer
-    server: Server
+    server: FakeS3
     is_fast: bool
     _seen: int = field(default=0)
 
@@ -44,7 +42,7 @@ class Site:
         """Return how often each kind of request came since this was last called."""
         new = self.server.requests[self._seen :]
         self._seen += len(new)
-        kinds = ("list" if "list-type" in r.query else r.method for r in new)
+        kinds = ("list" if r.is_listing else r.method for r in new)
         return dict(Counter(kinds))
 
     def listing(self, pages: int) -> int:
@@ -60,12 +58,11 @@ def keys(count: int) -> dict[str, bytes]:
 @pytest.fixture(params=[True, False], ids=["obstore", "fsspec"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[int], Site]]:
     """Give a function that makes a site with so many objects, reached by each engine."""
-    lake = ObjectServer({}, page_size=PAGE)
-    with scripted(lake) as server:
+    with FakeS3(page_size=PAGE) as server:
 
         def made(count: int) -> Site:
-            lake.objects = keys(count)
-            return Site(tmp_path, lake, server, request.param)
+            server.objects = keys(count)
+            return Site(tmp_path, server, request.param)
 
         yield made
 
@@ -121,8 +118,8 @@ def test_a_sync_with_one_change_asks_for_that_object_only(site: Callable[[int], 
     here = site(25)
     here.sync()
     here.asked()
-    here.lake.objects["in/4/12.bin"] = b"other"
-    del here.lake.objects["in/0/0.bin"]
+    here.server.objects["in/4/12.bin"] = b"other"
+    del here.server.objects["in/0/0.bin"]
     here.sync()
     complete = 3
 
@@ -140,7 +137,7 @@ def test_a_sync_with_nothing_to_do_looks_once_at_each_file(
     data, stored = f"{here.root}/data/all/", f"{here.root}/.cache/v1/objects/"
 
     assert {path: n for path, n in looks.items() if path.startswith((data, stored))} == {
-        **{f"{data}{key.removeprefix('in/')}": 1 for key in here.lake.objects},
+        **{f"{data}{key.removeprefix('in/')}": 1 for key in here.server.objects},
         f"{data}.dcl-tmp": 1,
     }
 
@@ -155,7 +152,7 @@ def test_a_file_that_is_missing_costs_the_others_no_second_look(
     looks.clear()
     here.sync()
     data = f"{here.root}/data/all/"
-    untouched = [f"{data}{key.removeprefix('in/')}" for key in here.lake.objects]
+    untouched = [f"{data}{key.removeprefix('in/')}" for key in here.server.objects]
     untouched.remove(f"{data}4/12.bin")
 
     assert {looks[path] for path in untouched} == {1}

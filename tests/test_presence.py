@@ -12,7 +12,7 @@ from datacachalog.catalog import Catalog
 from datacachalog.errors import LocalFileConflictError
 from datacachalog.events import DatasetFinished, Planned
 from datacachalog.sync.dataset import DatasetSync
-from tests.projects import Ear, Project, one, orders
+from tests.projects import EventRecorder, Project, one, orders
 
 Walks = list[str]
 
@@ -76,7 +76,7 @@ def test_twice_before_and_after(project: Project, walks: Walks) -> None:
 
 def test_the_events_are_those_of_a_walk(project: Project, walks: Walks) -> None:
     """Whoever listens cannot tell the difference."""
-    catalog, near, far = opened(project, walks), Ear(), Ear()
+    catalog, near, far = opened(project, walks), EventRecorder(), EventRecorder()
     catalog.fetch("orders", report=near)
     project.catalog(one(), orders()).fetch("orders", report=far)
 

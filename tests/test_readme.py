@@ -20,8 +20,7 @@ import pytest
 
 import datacachalog
 from datacachalog.cli.app import COMMANDS
-from datacachalog.readers.formats import FORMATS
-from datacachalog.readers.libraries import EXTRAS
+from datacachalog.readers.formats import EXTRAS, FORMATS
 from tests.cli.conftest import global_options
 from tests.conftest import Bucket, TestS3
 

@@ -32,8 +32,8 @@ from datacachalog.model import AsOf, Latest, Pin, Resolution
 from datacachalog.spec.models import Dataset
 from datacachalog.storage.s3 import S3Storage
 from datacachalog.sync.resolve import Policy, resolve
-from tests.conftest import Bucket, TestS3
-from tests.projects import Ear, contents
+from tests.conftest import Bucket, TestS3, moto_server
+from tests.projects import EventRecorder, contents
 from tests.s3_histories import KEYS, Write, histories, instants, is_left, play, replayed
 
 T = TypeVar("T")
@@ -311,19 +311,14 @@ def test_last_month_again_on_another_machine(project: Project, lake: Bucket) -> 
 
 def test_a_frozen_sync_needs_no_network(tmp_path: Path, s3: TestS3) -> None:
     """With the objects stored, not even a server: fresh files, no state, no source."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
     bucket = s3.bucket(versioning=True)
     bucket.put("orders/a", b"1")
-    project = Project(replace(s3, endpoint=f"http://{host}:{port}"), tmp_path)
-    project.write(f"""
+    with moto_server() as url:
+        project = Project(replace(s3, endpoint=url), tmp_path)
+        project.write(f"""
   orders: {bucket.uri("orders/**")}""")
-    project.open().lock()
-    project.open().sync()
-    server.stop()
+        project.open().lock()
+        project.open().sync()
     shutil.rmtree(tmp_path / "data")
     shutil.rmtree(tmp_path / ".datacachalog")
     report = project.open(lock_mode="frozen").sync()
@@ -333,26 +328,21 @@ def test_a_frozen_sync_needs_no_network(tmp_path: Path, s3: TestS3) -> None:
 
 def test_a_pin_that_cannot_change_needs_no_network(tmp_path: Path, s3: TestS3) -> None:
     """Once resolved, it is answered from the state: in the catalog, and asked for ad hoc."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
     bucket = s3.bucket(versioning=True)
     play(bucket, [Write("one.csv", b"1", day(1), False), Write("one.csv", b"2", day(3), False)])
-    project = Project(replace(s3, endpoint=f"http://{host}:{port}"), tmp_path)
-    project.write(f"""
-  one: {{source: "{bucket.uri("one.csv")}", as_of: 2024-02-02}}""")
     (_, oldest) = project_versions(bucket, "one.csv")
     asked: list[dict[str, Any]] = [{}, {"as_of": "2024-02-04"}, {"version_id": oldest}]
-    first = [project.open().fetch("one", **options) for options in asked]
-    server.stop()
-    heard = Ear()
-    second = [project.open().fetch("one", report=heard, **options) for options in asked]
+    with moto_server() as url:
+        project = Project(replace(s3, endpoint=url), tmp_path)
+        project.write(f"""
+  one: {{source: "{bucket.uri("one.csv")}", as_of: 2024-02-02}}""")
+        first = [project.open().fetch("one", **options) for options in asked]
+    recorder = EventRecorder()
+    second = [project.open().fetch("one", report=recorder, **options) for options in asked]
 
     assert second == first
     assert [path.read_bytes() for path in second if isinstance(path, Path)] == [b"1", b"2", b"1"]
-    assert heard.of(Warned) == []
+    assert recorder.of(Warned) == []
 
 
 def test_before_the_beginning(project: Project) -> None:
@@ -434,12 +424,12 @@ def test_a_bucket_without_history(s3: TestS3, tmp_path: Path) -> None:
 
 def test_a_recent_instant_warns_by_the_servers_clock(project: Project, lake: Bucket) -> None:
     """Less than a day ago, uploads in parts may still appear; well after, nothing is said."""
-    heard = Ear()
+    recorder = EventRecorder()
     soon = datetime.now(UTC) - timedelta(hours=1)
-    project.open().fetch("one", as_of=soon, report=heard)
-    project.open().fetch("one", as_of="2024-02-09", report=heard)
+    project.open().fetch("one", as_of=soon, report=recorder)
+    project.open().fetch("one", as_of="2024-02-09", report=recorder)
 
-    (warned,) = heard.of(Warned)
+    (warned,) = recorder.of(Warned)
     assert "is less than a day ago: multipart uploads" in warned.message
 
 

@@ -7,6 +7,7 @@ is taken. A new format is a row here.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ class Reader:
     """A function that reads a format, by its full name; the path is its first argument.
 
     `unpacks` are the compressions that it undoes by itself: those that were tried, because
-    some give rubbish without an error (polars an empty table for `.csv.bz2`, pyarrow one of
-    noise for `.csv.xz`). One that `takes_many` makes a single table of a list of paths.
+    some give rubbish without an error (polars an empty table for `.csv.bz2`). One that
+    `takes_many` makes a single table of a list of paths.
     """
 
     function: str
@@ -32,6 +33,13 @@ class Reader:
     def library(self) -> str:
         """Return the top-level package that has to be installed."""
         return self.function.partition(".")[0]
+
+    @property
+    def is_installed(self) -> bool:
+        """Tell whether its library can be imported, without importing it."""
+        spec = find_spec(self.library)
+        # A folder that happens to be called so is a namespace package, without an origin.
+        return spec is not None and spec.origin is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,7 @@ class Format:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class DataFiles:
     """Files of one format, in the order given, and how they are compressed."""
 
     format: Format
@@ -56,6 +64,7 @@ class Batch:
 _GZ_ZST = frozenset({".gz", ".zst"})
 _PANDAS = frozenset({".gz", ".bz2", ".xz", ".zip"})
 _PYARROW = frozenset({".gz", ".bz2", ".zst", ".lz4"})
+_UTF_8 = {"encoding": "utf-8"}
 _BESIDE_SHP = frozenset({".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".xml"})
 
 FORMATS = (
@@ -88,10 +97,7 @@ FORMATS = (
     Format(
         "json",
         (".json",),
-        (
-            Reader("polars.read_json", frozenset({".gz"})),
-            Reader("pandas.read_json", _PANDAS),
-        ),
+        (Reader("polars.read_json", frozenset({".gz"})), Reader("pandas.read_json", _PANDAS)),
     ),
     Format(
         "jsonl",
@@ -115,9 +121,12 @@ FORMATS = (
     Format("geojson", (".geojson",), (Reader("geopandas.read_file"),)),
     Format("gpkg", (".gpkg",), (Reader("geopandas.read_file"),)),
     Format("shp", (".shp",), (Reader("geopandas.read_file", frozenset({".zip"})),), _BESIDE_SHP),
-    Format("text", (".txt", ".md"), (Reader("datacachalog.readers.plain.read_text"),)),
-    Format("bytes", (), (Reader("datacachalog.readers.plain.read_bytes"),)),
+    Format("text", (".txt", ".md"), (Reader("pathlib.Path.read_text", args=_UTF_8),)),
+    Format("bytes", (), (Reader("pathlib.Path.read_bytes"),)),
 )
+
+EXTRAS = ("polars", "pandas", "pyarrow", "geopandas")
+"""Libraries that an extra of their name brings."""
 
 COMPRESSIONS = frozenset({".gz", ".bz2", ".xz", ".zip", ".zst", ".lz4"})
 
@@ -126,29 +135,27 @@ _BY_NAME = {suffix.removeprefix("."): format_ for suffix, format_ in _BY_SUFFIX.
     format_.name: format_ for format_ in FORMATS
 }
 _OFTEN = {
-    ".xlsx": "pandas.read_excel",
-    ".xls": "pandas.read_excel",
+    **dict.fromkeys((".xlsx", ".xls"), "pandas.read_excel"),
+    **dict.fromkeys((".npy", ".npz"), "numpy.load"),
+    **dict.fromkeys((".tif", ".tiff"), "rasterio.open"),
     ".orc": "pandas.read_orc",
     ".h5": "pandas.read_hdf",
     ".avro": "polars.read_avro",
-    ".npy": "numpy.load",
-    ".npz": "numpy.load",
     ".nc": "xarray.open_dataset",
-    ".tif": "rasterio.open",
-    ".tiff": "rasterio.open",
 }
+"""Functions for suffixes that are no format here: what a hint names."""
 
 
-def identify(name: str, format_name: str | None, paths: Sequence[Path]) -> Batch:
-    """Return the files of dataset `name` as one batch: of the format named, else by suffix.
+def identify(name: str, format_name: str | None, paths: Sequence[Path]) -> DataFiles:
+    """Return the files of dataset `name` with their format: the one named, else by suffix.
 
     Raises `ReaderError` for a format or suffix that is not in the table, and for files of
     several formats.
     """
     split = {path: _split_suffix(path) for path in paths}
     format_ = _named(name, format_name) if format_name else _by_suffixes(name, split)
-    kept = [path for path in paths if split[path][0] not in format_.companions]
-    return Batch(format_, tuple(kept), frozenset(split[path][1] for path in kept) - {""})
+    chosen = [path for path in paths if split[path][0] not in format_.companions]
+    return DataFiles(format_, tuple(chosen), frozenset(split[path][1] for path in chosen) - {""})
 
 
 def _split_suffix(path: Path) -> tuple[str, str]:
@@ -162,14 +169,14 @@ def _split_suffix(path: Path) -> tuple[str, str]:
 
 def _named(name: str, format_name: str) -> Format:
     found = _BY_NAME.get(format_name.lower().removeprefix("."))
-    if found is None:
-        known = ", ".join(format_.name for format_ in FORMATS)
-        raise ReaderError(
-            f"there is no reader for the format '{format_name}' of '{name}'",
-            hint=did_you_mean(format_name, _BY_NAME)
-            or f"use one of {known}; or set `reader:` to a function's full name",
-        )
-    return found
+    if found is not None:
+        return found
+    known = ", ".join(format_.name for format_ in FORMATS)
+    raise ReaderError(
+        f"there is no reader for the format '{format_name}' of '{name}'",
+        hint=did_you_mean(format_name, _BY_NAME)
+        or f"use one of {known}; or set `reader:` to a function's full name",
+    )
 
 
 def _by_suffixes(name: str, split: Mapping[Path, tuple[str, str]]) -> Format:
@@ -179,17 +186,15 @@ def _by_suffixes(name: str, split: Mapping[Path, tuple[str, str]]) -> Format:
     formats = {_BY_SUFFIX.get(suffix) for suffix in counts}
     if len(formats) > 1 or (None in formats and len(counts) > 1):
         raise _mixed(name, split, counts)
-    suffix = next(iter(counts))
-    found = formats.pop()
-    if found is None:
-        what = f"files ending in '{suffix}'" if suffix else "files without a suffix"
-        function = _OFTEN.get(suffix)
-        hint = f"add `reader: {function}`" if function else "add `format: csv`"
-        raise ReaderError(
-            f"there is no reader for {what}, as '{name}' has them",
-            hint=f"{hint} (or what fits) to '{name}' in the catalog",
-        )
-    return found
+    suffix, found = next(iter(counts)), formats.pop()
+    if found is not None:
+        return found
+    what = f"files ending in '{suffix}'" if suffix else "files without a suffix"
+    key = f"reader: {_OFTEN[suffix]}" if suffix in _OFTEN else "format: csv"
+    raise ReaderError(
+        f"there is no reader for {what}, as '{name}' has them",
+        hint=f"add `{key}` (or what fits) to '{name}' in the catalog",
+    )
 
 
 def _mixed(

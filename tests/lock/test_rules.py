@@ -31,7 +31,7 @@ from datacachalog.model import EPOCH, AsOf, Latest, Pin, RemoteObject
 from datacachalog.spec.models import Dataset
 from datacachalog.sync.results import Freshness
 from tests.memory_storage import MemoryStorage
-from tests.projects import LAKE, Ear, Project, one, orders, verbs
+from tests.projects import LAKE, EventRecorder, Project, one, orders, verbs
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ROOT = Path("/work/project")
@@ -311,10 +311,10 @@ def test_a_lock_needs_no_source_that_answers(project: Project, mode: str) -> Non
     shutil.rmtree(project.data)
     for verb in ("scan", "versions", "version", "read", "now"):
         project.storage.fail(verb, DOWN, times=99)
-    heard = Ear()
-    project.catalog(orders(on_stale="error"), lock_mode=mode).sync(report=heard)
+    recorder = EventRecorder()
+    project.catalog(orders(on_stale="error"), lock_mode=mode).sync(report=recorder)
 
-    assert (project.files(), heard.of(Warned)) == ({"a": b"1"}, [])
+    assert (project.files(), recorder.of(Warned)) == ({"a": b"1"}, [])
 
 
 def test_what_the_lock_lacks_is_added(project: Project) -> None:

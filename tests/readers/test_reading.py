@@ -1,8 +1,8 @@
 """Reading: every row of the table on real files, the choice among libraries, and errors."""
 
-import bz2
 import gzip
 import importlib
+import json
 import lzma
 import sys
 import textwrap
@@ -15,8 +15,7 @@ import pytest
 
 from datacachalog import readers
 from datacachalog.errors import MissingExtraError, ReaderError
-from datacachalog.readers.formats import COMPRESSIONS, FORMATS, Format, Reader
-from datacachalog.readers.libraries import EXTRAS
+from datacachalog.readers.formats import COMPRESSIONS, EXTRAS, FORMATS, Format, Reader
 from datacachalog.spec.models import Dataset
 
 TABULAR = [
@@ -85,77 +84,48 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 
 def write(format_: Format, path: Path, numbers: Sequence[int]) -> Path:
-    """Write a table with the one column `n` (and points, for maps) in a format."""
-    match format_.name:
-        case "csv" | "tsv":
-            path.write_text("n,m\n".replace(",", _comma(format_)) + _lines(format_, numbers))
-        case "json":
-            path.write_text(f"[{','.join(_json(n) for n in numbers)}]")
-        case "jsonl":
-            path.write_text("".join(_json(n) + "\n" for n in numbers))
-        case "parquet" | "arrow":
-            _write_arrow(format_, path, numbers)
-        case _:
-            _write_map(format_, path, numbers)
-    return path
-
-
-def _comma(format_: Format) -> str:
-    return "\t" if format_.name == "tsv" else ","
-
-
-def _lines(format_: Format, numbers: Sequence[int]) -> str:
-    return "".join(f"{n}{_comma(format_)}{n / 2}\n" for n in numbers)
-
-
-def _json(number: int) -> str:
-    return f'{{"n": {number}, "m": {number / 2}}}'
-
-
-def _write_arrow(format_: Format, path: Path, numbers: Sequence[int]) -> None:
+    """Write a table with the column `n` (and points, for maps) in a format."""
+    import geopandas
     import pyarrow as pa
     from pyarrow import feather, parquet
 
-    table = pa.table({"n": list(numbers)})
-    if format_.name == "parquet":
-        parquet.write_table(table, path)
-    else:
-        feather.write_feather(table, str(path))
-
-
-def _write_map(format_: Format, path: Path, numbers: Sequence[int]) -> None:
-    import geopandas
-
-    frame = geopandas.GeoDataFrame(
-        {"n": list(numbers)}, geometry=geopandas.points_from_xy(numbers, numbers), crs=4326
-    )
-    if format_.name == "geoparquet":
-        frame.to_parquet(path)
-    else:
-        frame.to_file(path)
+    rows = [{"n": n, "m": n / 2} for n in numbers]
+    match format_.name:
+        case "csv" | "tsv":
+            comma = "\t" if format_.name == "tsv" else ","
+            lines = [("n", "m"), *((str(row["n"]), str(row["m"])) for row in rows)]
+            path.write_text("".join(comma.join(line) + "\n" for line in lines))
+        case "json":
+            path.write_text(json.dumps(rows))
+        case "jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        case "parquet":
+            parquet.write_table(pa.table({"n": list(numbers)}), path)
+        case "arrow":
+            feather.write_feather(pa.table({"n": list(numbers)}), str(path))
+        case _:
+            points = geopandas.points_from_xy(numbers, numbers)
+            frame = geopandas.GeoDataFrame({"n": list(numbers)}, geometry=points, crs=4326)
+            frame.to_parquet(path) if format_.name == "geoparquet" else frame.to_file(path)
+    return path
 
 
 def pack(path: Path, packing: str) -> Path:
     """Return a compressed copy beside the file, whose name says how."""
-    packed = path.with_name(path.name + packing)
-    data = path.read_bytes()
-    match packing:
-        case ".gz":
-            packed.write_bytes(gzip.compress(data))
-        case ".bz2":
-            packed.write_bytes(bz2.compress(data))
-        case ".xz":
-            packed.write_bytes(lzma.compress(data))
-        case ".zip":
-            with zipfile.ZipFile(packed, "w") as archive:
-                for member in path.parent.glob(f"{path.stem}.*"):
-                    if member != packed:
-                        archive.write(member, member.name)
-        case _:
-            import pyarrow as pa
+    import pyarrow as pa
 
-            with pa.CompressedOutputStream(str(packed), packing[1:].replace("zst", "zstd")) as out:
-                out.write(data)
+    packed = path.with_name(path.name + packing)
+    if packing == ".zip":
+        with zipfile.ZipFile(packed, "w") as archive:
+            for member in path.parent.glob(f"{path.stem}.*"):
+                if member != packed:
+                    archive.write(member, member.name)
+    elif packing == ".xz":
+        packed.write_bytes(lzma.compress(path.read_bytes()))
+    else:
+        codec = {".gz": "gzip", ".zst": "zstd"}.get(packing, packing[1:])
+        with pa.CompressedOutputStream(str(packed), codec) as out:
+            out.write(path.read_bytes())
     return packed
 
 
@@ -169,34 +139,20 @@ def numbers_in(table: Any) -> list[int]:
 
 
 @pytest.mark.parametrize(("format_", "reader"), TABULAR)
-def test_each_library_reads_one_file(
+def test_each_library_makes_one_table_of_a_file_or_many(
     format_: Format, reader: Reader, tmp_path: Path, only: Callable[..., None]
 ) -> None:
-    """A single object becomes that library's own kind of table."""
-    path = write(format_, tmp_path / f"a{format_.suffixes[0]}", [1, 2])
+    """It is that library's own kind of table; the files of a glob follow in their order."""
+    first = write(format_, tmp_path / f"b{format_.suffixes[0]}", [3])
+    second = write(format_, tmp_path / f"a{format_.suffixes[-1]}", [1, 2])
     only(reader.library)
 
-    table = readers.read(one(), path)
-
-    assert type(table).__module__.partition(".")[0] == reader.library
-    assert numbers_in(table) == [1, 2]
-
-
-@pytest.mark.parametrize(("format_", "reader"), TABULAR)
-def test_each_library_makes_one_table_of_many_files(
-    format_: Format, reader: Reader, tmp_path: Path, only: Callable[..., None]
-) -> None:
-    """The files of a glob become one table, in their order."""
-    paths = [
-        write(format_, tmp_path / f"{name}{format_.suffixes[-1]}", numbers)
-        for name, numbers in [("b", [3]), ("a", [1, 2])]
-    ]
-    only(reader.library)
-
-    table = readers.read(many(), paths)
-
-    assert type(table).__module__.partition(".")[0] == reader.library
-    assert numbers_in(table) == [3, 1, 2]
+    for found, numbers in [
+        (readers.read(one(), first), [3]),
+        (readers.read(many(), [first, second]), [3, 1, 2]),
+    ]:
+        assert type(found).__module__.partition(".")[0] == reader.library
+        assert numbers_in(found) == numbers
 
 
 @pytest.mark.parametrize(("format_", "reader", "packing"), PACKED)
@@ -439,60 +395,36 @@ def test_a_librarys_own_missing_dependency_names_the_extra(
 
 
 @pytest.mark.parametrize(
-    ("dataset", "files", "sentence", "hint"),
+    ("keys", "files", "sentence", "hint"),
     [
-        pytest.param(
-            one(),
-            ["a.xlsx"],
-            "no reader for files ending in '.xlsx'",
-            "pandas.read_excel",
-            id="xlsx",
-        ),
-        pytest.param(
-            one(), ["a.qqq"], "no reader for files ending in '.qqq'", "format:", id="other"
-        ),
-        pytest.param(one(), ["a"], "no reader for files without a suffix", "format:", id="none"),
-        pytest.param(
-            one(),
-            ["a.parquet.gz"],
-            "no reader for parquet compressed as .gz",
-            "reader:",
-            id="packed",
-        ),
-        pytest.param(
-            one(format="parqet"),
-            ["a"],
-            "for the format 'parqet'",
-            "'parquet'",
-            id="format misspelt",
-        ),
-        pytest.param(
-            one(format="xml"), ["a"], "for the format 'xml'", "one of parquet, csv", id="format"
-        ),
-        pytest.param(
-            many(),
-            ["a.csv", "b.csv", "c.csv.gz", "_SUCCESS"],
+        ({}, "a.xlsx", "no reader for files ending in '.xlsx'", "pandas.read_excel"),
+        ({}, "a.qqq", "no reader for files ending in '.qqq'", "format:"),
+        ({}, "a", "no reader for files without a suffix", "format:"),
+        ({}, "a.parquet.gz", "no reader for parquet compressed as .gz", "reader:"),
+        ({"format": "parqet"}, "a", "for the format 'parqet'", "'parquet'"),
+        ({"format": "xml"}, "a", "for the format 'xml'", "one of parquet, csv"),
+        (
+            {},
+            "a.csv b.csv c.csv.gz _SUCCESS",
             "several formats: 3 .csv, 1 without a suffix",
             'exclude: ["_SUCCESS"]',
-            id="stray file",
         ),
-        pytest.param(
-            many(),
-            ["a.csv", "b.parquet", "c.parquet"],
+        (
+            {},
+            "a.csv b.parquet c.parquet",
             "several formats: 1 .csv, 2 .parquet",
             'exclude: ["*.csv"]',
-            id="mixed",
         ),
     ],
 )
 def test_files_without_a_reader(
-    dataset: Dataset, files: list[str], sentence: str, hint: str, tmp_path: Path
+    keys: dict[str, str], files: str, sentence: str, hint: str, tmp_path: Path
 ) -> None:
     """The error says what stands in the way, the hint what to write into the catalog."""
-    paths = [tmp_path / file for file in files]
+    paths = [tmp_path / file for file in files.split()]
 
     with pytest.raises(ReaderError) as error:
-        readers.read(dataset, paths if dataset.is_glob else paths[0])
+        readers.read(many(**keys), paths) if paths[1:] else readers.read(one(**keys), paths[0])
 
     assert sentence in str(error.value)
     assert hint in _hint_of(error)

@@ -23,6 +23,7 @@ from datacachalog.errors import (
 )
 from datacachalog.model import RemoteObject
 from datacachalog.storage import FilesystemStorage, Precondition
+from tests.processes import in_child
 
 
 def folder(root: Path) -> DirFileSystem:
@@ -201,15 +202,12 @@ def test_a_child_may_use_what_its_parent_used(tmp_path: Path) -> None:
     mine = AsyncFileSystemWrapper(LocalFileSystem(), skip_instance_cache=True)
     storage = FilesystemStorage(mine)
     obj = one(storage, f"async://{tmp_path}/a")
-    pid = os.fork()
-    if pid == 0:
-        is_right = False
-        try:
-            is_right = storage.filesystem is not mine and b"".join(storage.read(obj, 0, 1)) == b"x"
-        finally:
-            os._exit(0 if is_right else 1)
 
-    assert os.waitpid(pid, 0)[1] == 0
+    def check() -> None:
+        assert storage.filesystem is not mine
+        assert b"".join(storage.read(obj, 0, 1)) == b"x"
+
+    assert in_child(check) == 0
     assert storage.filesystem is mine
 
 

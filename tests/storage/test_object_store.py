@@ -1,11 +1,8 @@
 """Bytes by obstore: bound to one object, given up when they stall, explained the complete way."""
 
-import os
-import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,17 +26,11 @@ from datacachalog.storage.base import MisreadKeyError, Precondition
 from datacachalog.storage.object_store import SMALL, ObjectStoreStorage
 from datacachalog.storage.object_store_settings import chosen_engine, reachable_engine
 from datacachalog.storage.s3.connection import Credentials
-from tests.storage.answering import Talk, answering
+from tests.fake_s3 import Change, FakeS3, Reply, Request, Stall, error, with_headers
+from tests.processes import ROOT as PROJECT
+from tests.processes import in_child, interrupt
 from tests.storage.certificates import make_certificates
-from tests.storage.object_server import (
-    ROOT,
-    Complete,
-    ObjectServer,
-    described,
-    etag_of,
-    reaching,
-)
-from tests.storage.s3.scripted import DATE, Reply, Request, Server, error, scripted
+from tests.storage.recording_storage import ROOT, RecordingStorage, described, reaching
 
 LARGE = bytes(range(256)) * 1000
 BODIES = {"small": b"hello", "large": LARGE}
@@ -51,24 +42,18 @@ def obj_of(key: str) -> RemoteObject:
     return described(key, BODIES[key])
 
 
-def answered(reply: Callable[[Reply], Reply]) -> Callable[[Request, Reply], Reply]:
-    """Bend each answer in the same way."""
-    return lambda request, given: reply(given)
-
-
-def headed(**headers: str) -> Callable[[Request, Reply], Reply]:
-    """Bend the headers; underscores stand for dashes."""
-    given = {name.replace("_", "-"): value for name, value in headers.items()}
-    return answered(lambda reply: replace(reply, headers={**reply.headers, **given}))
+def changed(change: Callable[[Reply], Reply]) -> Change:
+    """Change each answer in the same way."""
+    return lambda request, reply: change(reply)
 
 
 @contextmanager
 def serving(
-    bend: Callable[[Request, Reply], Reply] = lambda request, reply: reply, **options: Any
-) -> Iterator[tuple[Server, Complete, ObjectStoreStorage]]:
+    change: Change = lambda request, reply: reply, **options: Any
+) -> Iterator[tuple[FakeS3, RecordingStorage, ObjectStoreStorage]]:
     """Serve `BODIES`, with a complete way that has them as well."""
-    with scripted(ObjectServer(BODIES, bend=bend)) as server:
-        complete = Complete(server.url, BODIES)
+    with FakeS3(BODIES, change=change) as server:
+        complete = RecordingStorage(server.url, BODIES)
         yield server, complete, ObjectStoreStorage(complete, **options)
 
 
@@ -113,29 +98,25 @@ def test_a_range_comes_by_one_get(key: str) -> None:
 
 @BOTH
 @pytest.mark.parametrize(
-    ("bend", "changes"),
+    ("change", "changes"),
     [
-        pytest.param(headed(ETag='"other"'), {}, id="etag"),
-        pytest.param(headed(x_amz_version_id="v2"), {"version_id": "v1"}, id="version"),
+        pytest.param(with_headers(ETag='"other"'), {}, id="etag"),
+        pytest.param(with_headers(x_amz_version_id="v2"), {"version_id": "v1"}, id="version"),
         pytest.param(
-            headed(Last_Modified="Mon, 01 Jul 2024 12:00:01 GMT"), {"etag": None}, id="time"
+            with_headers(Last_Modified="Mon, 01 Jul 2024 12:00:01 GMT"), {"etag": None}, id="time"
         ),
         pytest.param(
-            answered(lambda reply: replace(reply, body=reply.body + b"more")), {}, id="longer"
+            changed(lambda reply: replace(reply, body=reply.body + b"more")), {}, id="longer"
         ),
+        pytest.param(changed(lambda reply: replace(reply, body=reply.body[:-1])), {}, id="shorter"),
         pytest.param(
-            answered(lambda reply: replace(reply, body=reply.body[:-1])), {}, id="shorter"
-        ),
-        pytest.param(
-            answered(lambda reply: Reply(412, error("PreconditionFailed"))), {}, id="refused"
+            changed(lambda reply: Reply(412, error("PreconditionFailed"))), {}, id="refused"
         ),
     ],
 )
-def test_another_object_is_noticed(
-    key: str, bend: Callable[[Request, Reply], Reply], changes: dict[str, Any]
-) -> None:
+def test_another_object_is_noticed(key: str, change: Change, changes: dict[str, Any]) -> None:
     """Whatever conditions the server ignored; it is not asked again."""
-    with serving(bend) as (server, complete, storage):
+    with serving(change) as (server, complete, storage):
         with pytest.raises(ObjectChangedError, match=f"{ROOT}/{key} changed since"):
             read(storage, replace(obj_of(key), **changes))
         assert len(server.requests) == 1
@@ -159,7 +140,7 @@ def test_an_object_with_less_identity_is_read(changes: dict[str, Any]) -> None:
 )
 def test_another_range_than_asked_is_no_answer(span: str) -> None:
     """Obstore refuses it, so the complete way is asked."""
-    with serving(headed(Content_Range=span)) as (server, complete, storage):
+    with serving(with_headers(Content_Range=span)) as (server, complete, storage):
         assert read(storage, obj_of("large"), 10, 20) == LARGE[10:20]
         assert len(server.requests) == 1
         assert complete.calls == [f"read {ROOT}/large"]
@@ -170,11 +151,11 @@ def test_a_part_is_not_taken_for_the_whole(key: str) -> None:
     """Where no range was asked for."""
     size = len(BODIES[key])
 
-    def bend(request: Request, reply: Reply) -> Reply:
+    def change(request: Request, reply: Reply) -> Reply:
         headers = {**reply.headers, "Content-Range": f"bytes 0-2/{size}"}
         return replace(reply, status=206, body=reply.body[:3], headers=headers)
 
-    with serving(bend) as (_, complete, storage):
+    with serving(change) as (_, complete, storage):
         with pytest.raises(ObjectChangedError):
             read(storage, obj_of(key))
         assert complete.calls == []
@@ -182,8 +163,8 @@ def test_a_part_is_not_taken_for_the_whole(key: str) -> None:
 
 def test_a_range_with_more_bytes_than_it_says_is_noticed() -> None:
     """And no more than asked is given."""
-    bend = answered(lambda reply: replace(reply, body=reply.body + b"more"))
-    with serving(bend) as (_, _, storage), pytest.raises(IntegrityError, match="is longer"):
+    change = changed(lambda reply: replace(reply, body=reply.body + b"more"))
+    with serving(change) as (_, _, storage), pytest.raises(IntegrityError, match="is longer"):
         read(storage, obj_of("large"), 10, 20)
 
 
@@ -191,7 +172,7 @@ def test_a_range_with_more_bytes_than_it_says_is_noticed() -> None:
 @BOTH
 def test_bytes_stay_as_they_are(key: str, encoding: str) -> None:
     """A Content-Encoding is not undone."""
-    with serving(headed(Content_Encoding=encoding)) as (_, _, storage):
+    with serving(with_headers(Content_Encoding=encoding)) as (_, _, storage):
         assert read(storage, obj_of(key)) == BODIES[key]
 
 
@@ -202,8 +183,8 @@ def test_bytes_stay_as_they_are(key: str, encoding: str) -> None:
 def test_keys_that_obstore_cannot_express(key: str) -> None:
     """Each is described and read the complete way, as itself."""
     twin = key.strip("/")
-    with scripted(ObjectServer({twin: b"twin"})) as server:
-        complete = Complete(server.url, {key: b"odd"})
+    with FakeS3({twin: b"twin"}) as server:
+        complete = RecordingStorage(server.url, {key: b"odd"})
         storage = ObjectStoreStorage(complete)
         odd = described(key, b"odd", below=0)
         if not key.endswith("/"):  # that would be a pattern
@@ -249,7 +230,7 @@ def test_history_uploads_and_the_clock(tmp_path: Path) -> None:
 )
 def test_what_obstore_fails_at_is_asked_once_more(key: str, reply: Reply) -> None:
     """The complete way's answer counts, and so does its error; only it asks again."""
-    with serving(answered(lambda _: reply)) as (server, complete, storage):
+    with serving(changed(lambda _: reply)) as (server, complete, storage):
         assert read(storage, obj_of(key)) == BODIES[key]
         assert len(server.requests) == 1
         complete.error = ThrottledError("the server asks to slow down", retry_after=7)
@@ -261,8 +242,8 @@ def test_what_obstore_fails_at_is_asked_once_more(key: str, reply: Reply) -> Non
 
 def test_a_body_cut_short_is_continued_the_complete_way() -> None:
     """From where it broke off."""
-    bend = answered(lambda reply: replace(reply, sent=100_000))
-    with serving(bend) as (_server, complete, storage):
+    change = changed(lambda reply: replace(reply, sent=100_000))
+    with serving(change) as (_server, complete, storage):
         assert read(storage, obj_of("large")) == LARGE
         assert complete.calls == [f"read {ROOT}/large"]
 
@@ -270,8 +251,8 @@ def test_a_body_cut_short_is_continued_the_complete_way() -> None:
 def test_a_listing_that_showed_what_is_not_there_is_not_trusted_again() -> None:
     """A key that ends in a slash is listed without it: the read fails, the next scan is right."""
     objects = {"p/tail/": b"odd", "p/a": b"1"}
-    with scripted(ObjectServer(objects)) as server:
-        complete = Complete(server.url, objects)
+    with FakeS3(objects) as server:
+        complete = RecordingStorage(server.url, objects)
         storage = ObjectStoreStorage(complete)
         wrong = next(obj for obj in storage.scan(f"{ROOT}/p/**") if obj.size == 3)
         with pytest.raises(MisreadKeyError, match="is s3://lake/p/tail/ in truth"):
@@ -286,10 +267,10 @@ def test_twenty_unexplained_errors_end_it_for_five_minutes() -> None:
     times = [0.0]
     is_bad = [True]
 
-    def bend(request: Request, reply: Reply) -> Reply:
+    def change(request: Request, reply: Reply) -> Reply:
         return Reply(500, error("InternalError")) if is_bad[0] else reply
 
-    with serving(bend, clock=lambda: times[0]) as (server, _, storage):
+    with serving(change, clock=lambda: times[0]) as (server, _, storage):
         for _ in range(19):
             read(storage, obj_of("small"))
         is_bad[0] = False
@@ -321,37 +302,14 @@ def test_a_known_error_of_both_ways_is_not_unexplained() -> None:
 # --- servers that stall -------------------------------------------------------------------
 
 
-def _head(length: int, body: bytes) -> bytes:
-    return (
-        f'HTTP/1.1 200 OK\r\nETag: "{etag_of(body)}"\r\nLast-Modified: {DATE}\r\n'
-        f"Content-Length: {length}\r\n\r\n"
-    ).encode()
-
-
-def _silent(talk: Talk) -> None:
-    key = talk.ask().rpartition("/")[2]
-    talk.say(_head(len(BODIES[key]), BODIES[key]) + BODIES[key][:2])
-    talk.linger()
-
-
-def _trickling(talk: Talk) -> None:
-    key = talk.ask().rpartition("/")[2]
-    talk.say(_head(len(BODIES[key]), BODIES[key]))
-    tick = threading.Event()
-    for byte in BODIES[key]:
-        talk.say(bytes([byte]))
-        tick.wait(0.15)
-
-
-STALLS = pytest.mark.parametrize("play", [_silent, _trickling], ids=["silent", "trickling"])
+STALLS = pytest.mark.parametrize("stall", ["silent", "trickling"])
 
 
 @STALLS
-def test_a_large_body_that_stalls_is_given_up(play: Callable[[Talk], None]) -> None:
+def test_a_large_body_that_stalls_is_given_up(stall: Stall) -> None:
     """After the time that one may stall, and not asked for the complete way: it stalls there."""
-    with answering(play) as server:
-        complete = Complete(f"http://127.0.0.1:{server.port}", BODIES)
-        storage = ObjectStoreStorage(complete, stall_seconds=0.4)
+    stalling = changed(lambda reply: replace(reply, sent=2, stall=stall))
+    with serving(stalling, stall_seconds=0.4) as (_, complete, storage):
         with pytest.raises(SourceUnreachableError, match=r"bytes in 0 s of s3://lake/large"):
             read(storage, obj_of("large"))
         assert complete.calls == []
@@ -359,12 +317,11 @@ def test_a_large_body_that_stalls_is_given_up(play: Callable[[Talk], None]) -> N
 
 @STALLS
 def test_a_small_body_that_stalls_is_left_to_the_complete_way(
-    play: Callable[[Talk], None],
+    stall: Stall,
 ) -> None:
     """Which sees whether it moves."""
-    with answering(play) as server:
-        complete = Complete(f"http://127.0.0.1:{server.port}", BODIES)
-        storage = ObjectStoreStorage(complete, stall_seconds=0.4)
+    stalling = changed(lambda reply: replace(reply, sent=0, stall=stall))
+    with serving(stalling, stall_seconds=0.4) as (_, complete, storage):
         assert read(storage, obj_of("small")) == b"hello"
         assert complete.calls == [f"read {ROOT}/small"]
 
@@ -372,9 +329,9 @@ def test_a_small_body_that_stalls_is_left_to_the_complete_way(
 INTERRUPTED = """
 import sys
 from datacachalog.storage.object_store import ObjectStoreStorage
-from tests.storage.object_server import ROOT, Complete, described
+from tests.storage.recording_storage import ROOT, RecordingStorage, described
 
-storage = ObjectStoreStorage(Complete(sys.argv[1]))
+storage = ObjectStoreStorage(RecordingStorage(sys.argv[1]))
 if sys.argv[2] == "scan":
     list(storage.scan(f"{ROOT}/p/**"))
 for _ in storage.read(described(sys.argv[2], bytes(int(sys.argv[3]))), 0, int(sys.argv[3])):
@@ -387,26 +344,21 @@ def test_ctrl_c_in_the_main_thread_ends_a_silent_request(what: str) -> None:
     """Within two seconds, and at once as a rule."""
     asked = threading.Event()
 
-    def play(talk: Talk) -> None:
-        talk.ask()
+    def answer(request: Request) -> Reply:
         asked.set()
-        talk.linger()
+        return Reply(0, stall="silent")
 
-    with answering(play) as server:
+    with FakeS3(answer=answer) as server:
         size = SMALL + 1 if what == "large" else 5
         process = subprocess.Popen(
-            [sys.executable, "-c", INTERRUPTED, f"http://127.0.0.1:{server.port}", what, str(size)],
-            cwd=Path(__file__).parents[2],
+            [sys.executable, "-c", INTERRUPTED, server.url, what, str(size)],
+            cwd=PROJECT,
             stderr=subprocess.PIPE,
             text=True,
         )
         assert asked.wait(20)
-        began = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
 
-        assert err.rstrip().endswith("KeyboardInterrupt")
-        assert time.monotonic() - began < 2 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+        assert interrupt(process).rstrip().endswith("KeyboardInterrupt")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -414,14 +366,13 @@ def test_a_forked_child_goes_the_complete_way() -> None:
     """Obstore's threads are left behind; the parent goes on with it."""
     with serving() as (server, complete, storage):
         assert read(storage, obj_of("small")) == b"hello"
-        pid = os.fork()
-        if pid == 0:
-            signal.alarm(20)
-            is_right = read(storage, obj_of("small")) == b"hello"
-            is_right &= complete.calls == [f"read {ROOT}/small"]
-            is_right &= str(storage.engine) == "fsspec (in a forked process)"
-            os._exit(0 if is_right else 1)
-        assert os.waitpid(pid, 0)[1] == 0
+
+        def check() -> None:
+            assert read(storage, obj_of("small")) == b"hello"
+            assert complete.calls == [f"read {ROOT}/small"]
+            assert str(storage.engine) == "fsspec (in a forked process)"
+
+        assert in_child(check) == 0
         assert read(storage, obj_of("small")) == b"hello"
         assert len(server.requests) == 2
 
@@ -476,8 +427,8 @@ def test_the_connection_decides(
     fields: dict[str, Any], present: set[str], absent: set[str]
 ) -> None:
     """Who signs, and who pays."""
-    with scripted(ObjectServer(BODIES)) as server:
-        complete = Complete(server.url, given=reaching(server.url, **fields))
+    with FakeS3(BODIES) as server:
+        complete = RecordingStorage(server.url, given=reaching(server.url, **fields))
         storage = ObjectStoreStorage(complete)
         list(storage.scan(f"{ROOT}/*"))
         list(storage.scan(f"{ROOT}/small"))
@@ -495,11 +446,11 @@ def test_a_proxy_is_the_one_that_botocore_takes(
     monkeypatch: pytest.MonkeyPatch, name: str, is_virtual: bool
 ) -> None:
     """And the bucket stands where the connection says."""
-    with scripted(lambda request: Reply(500)) as proxy:
+    with FakeS3(answer=Reply(500)) as proxy:
         monkeypatch.setenv(name, proxy.url)
         url = "http://s3.example.test"
         connection = reaching(url, addressing_style="virtual" if is_virtual else "path")
-        read(ObjectStoreStorage(Complete(url, BODIES, connection)), obj_of("small"))
+        read(ObjectStoreStorage(RecordingStorage(url, BODIES, connection)), obj_of("small"))
         (request,) = proxy.requests
 
         host = "lake.s3.example.test" if is_virtual else "s3.example.test"
@@ -520,7 +471,7 @@ def test_a_proxy_that_botocore_does_not_take_is_not_taken(
     monkeypatch: pytest.MonkeyPatch, names: dict[str, str]
 ) -> None:
     """Whatever obstore would make of the environment."""
-    with scripted(lambda request: Reply(500)) as proxy, serving() as (_, complete, storage):
+    with FakeS3(answer=Reply(500)) as proxy, serving() as (_, complete, storage):
         for name, value in names.items():
             monkeypatch.setenv(name, value or proxy.url)
         assert read(storage, obj_of("small")) == b"hello"
@@ -539,8 +490,8 @@ def test_keys_are_renewed_before_they_end() -> None:
         return given[-1]
 
     began = times[0] = datetime.now(UTC)
-    with scripted(ObjectServer(BODIES)) as server:
-        complete = Complete(server.url, BODIES, keys=keys)
+    with FakeS3(BODIES) as server:
+        complete = RecordingStorage(server.url, BODIES, keys=keys)
         storage = ObjectStoreStorage(complete, now=lambda: times[0])
         for _ in range(20):
             read(storage, obj_of("small"))
@@ -562,8 +513,8 @@ def test_without_credentials_the_complete_way_says_so(is_silent: bool) -> None:
         if not is_silent:
             raise StorageError("no AWS credentials were found")
 
-    with scripted(ObjectServer(BODIES)) as server:
-        complete = Complete(server.url, BODIES, keys=keys)
+    with FakeS3(BODIES) as server:
+        complete = RecordingStorage(server.url, BODIES, keys=keys)
         complete.error = StorageError("no AWS credentials were found")
         with pytest.raises(StorageError, match="no AWS credentials were found"):
             read(ObjectStoreStorage(complete), obj_of("small"))
@@ -584,8 +535,8 @@ def test_certificates(tmp_path: Path, is_own: bool, fields: dict[str, Any], is_f
     certificates = make_certificates(tmp_path, is_own=is_own)
     if fields.get("ca_bundle"):
         fields = {"ca_bundle": str(certificates.authority)}
-    with scripted(ObjectServer(BODIES), tls=certificates.context()) as server:
-        complete = Complete(server.url, BODIES, reaching(server.url, **fields))
+    with FakeS3(BODIES, tls=certificates.context()) as server:
+        complete = RecordingStorage(server.url, BODIES, reaching(server.url, **fields))
         assert read(ObjectStoreStorage(complete), obj_of("small")) == b"hello"
         assert (complete.calls == []) is is_fast
         assert bool(server.requests) is is_fast
@@ -604,13 +555,13 @@ def test_buckets_that_are_no_host_s_name_go_the_complete_way(bucket: str) -> Non
 def test_a_region_that_was_wrong_is_wrong_once() -> None:
     """The complete way finds the bucket's, and obstore takes it from there."""
 
-    def bend(request: Request, reply: Reply) -> Reply:
+    def change(request: Request, reply: Reply) -> Reply:
         if "/eu-west-1/s3/" in request.headers["authorization"]:
             return reply
         complete.region = "eu-west-1"
         return Reply(400, error("AuthorizationHeaderMalformed"))
 
-    with serving(bend) as (server, complete, storage):
+    with serving(change) as (server, complete, storage):
         for _ in range(3):
             assert read(storage, obj_of("small")) == b"hello"
         assert len(server.requests) == 3
@@ -662,8 +613,8 @@ def test_what_obstore_cannot_be_told_is_said(
 
 def test_an_unreachable_connection_goes_the_complete_way() -> None:
     """The customer's key is sent by it alone."""
-    with scripted(ObjectServer(BODIES)) as server:
-        complete = Complete(server.url, BODIES, reaching(server.url, sse_customer_key=b"k"))
+    with FakeS3(BODIES) as server:
+        complete = RecordingStorage(server.url, BODIES, reaching(server.url, sse_customer_key=b"k"))
         storage = ObjectStoreStorage(complete)
         assert read(storage, obj_of("large")) == LARGE
         assert storage.engine.name == "fsspec"

@@ -22,7 +22,17 @@ from datacachalog.errors import (
 )
 from datacachalog.spec.models import CacheSettings
 from tests.memory_storage import MemoryStorage
-from tests.projects import LAKE, Ear, Project, contents, current_umask, mode_of, one, orders, verbs
+from tests.projects import (
+    LAKE,
+    EventRecorder,
+    Project,
+    contents,
+    current_umask,
+    mode_of,
+    one,
+    orders,
+    verbs,
+)
 
 DOWN = SourceUnreachableError("the server is down")
 
@@ -277,13 +287,13 @@ def test_an_edited_file_that_vanished_at_the_source_is_kept_and_told(project: Pr
     project.catalog().sync()
     edit_by_renaming(project.data / "orders" / "a")
     project.delete("orders/a")
-    ear = Ear()
-    (outcome,) = project.catalog().sync(report=ear).outcomes
+    recorder = EventRecorder()
+    (outcome,) = project.catalog().sync(report=recorder).outcomes
     (again,) = project.catalog().sync().outcomes
 
     assert project.files() == {"a": b"1 edited", "b": b"2"}
     assert outcome.warnings == ("'a' is gone at the source, but edited here; it stays",)
-    assert [e.message for e in ear.of(events.Warned)] == [
+    assert [e.message for e in recorder.of(events.Warned)] == [
         "'a' is gone at the source, but edited here; it stays and is yours from now on"
     ]
     assert again.plan is not None
@@ -311,11 +321,11 @@ def test_an_edited_file_stays_at_the_old_path_and_is_told(project: Project) -> N
     project.put_all({"orders/a": b"1", "orders/b": b"2"})
     project.catalog().sync()
     edit_by_renaming(project.data / "orders" / "a")
-    ear = Ear()
-    project.catalog(orders(path="elsewhere")).sync(report=ear)
+    recorder = EventRecorder()
+    project.catalog(orders(path="elsewhere")).sync(report=recorder)
 
     assert project.files() == {"a": b"1 edited"}
-    assert [e.message for e in ear.of(events.Warned)] == [
+    assert [e.message for e in recorder.of(events.Warned)] == [
         f"'{project.data}/orders/a' was edited here; it stays and is yours from now on"
     ]
 
@@ -457,11 +467,11 @@ def test_an_object_that_changes_meanwhile_is_resolved_again(unversioned: Project
     project = unversioned
     project.put("orders/a", b"old")
     project.storage.meanwhile("read", lambda: project.put("orders/a", b"new"))
-    ear = Ear()
-    project.catalog().sync(report=ear)
+    recorder = EventRecorder()
+    project.catalog().sync(report=recorder)
 
     assert project.files() == {"a": b"new"}
-    assert [e.message for e in ear.of(events.Warned)] == [
+    assert [e.message for e in recorder.of(events.Warned)] == [
         f"{LAKE}/orders/a changed since it was resolved; resolving again (1)"
     ]
 
@@ -537,15 +547,15 @@ def test_a_body_that_ends_early_by_its_own_account_is_asked_for_as_a_whole(
     """Its beginning may be of other bytes: a page of an error, or the same bytes compressed."""
     project.put("orders/a", b"0123456789")
     project.storage.shorten("read", to=4)
-    ear = Ear()
-    project.catalog().sync(report=ear)
+    recorder = EventRecorder()
+    project.catalog().sync(report=recorder)
 
     assert project.files() == {"a": b"0123456789"}
     assert [(c.start, c.stop) for c in project.storage.calls if c.verb == "read"] == [
         (0, 10),
         (0, 10),
     ]
-    assert [str(e.error) for e in ear.of(events.Retrying)] == [
+    assert [str(e.error) for e in recorder.of(events.Retrying)] == [
         f"'{LAKE}/orders/a' ended after 4 of 10 bytes"
     ]
 
@@ -593,13 +603,13 @@ def test_a_body_that_is_too_long_is_thrown_away(project: Project) -> None:
     project.storage = TooMuch(times=1)
     project.put("orders/a", b"0123456789")
     project.storage.fail("read", SourceUnreachableError("reset"), after=4)
-    ear = Ear()
-    project.catalog().sync(report=ear)
+    recorder = EventRecorder()
+    project.catalog().sync(report=recorder)
     (verdict,) = project.catalog().verify()
 
     assert project.files() == {"a": b"0123456789"}
     assert verdict.bad == ()
-    assert sum(e.count for e in ear.of(events.Transferred)) == 10
+    assert sum(e.count for e in recorder.of(events.Transferred)) == 10
 
 
 # --- checksums ----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from datacachalog.errors import IntegrityError, SourceUnreachableError
 from datacachalog.model import RemoteObject
 from datacachalog.sync import download, download_queue
 from tests.memory_storage import MemoryStorage
-from tests.projects import Ear, Project, one
+from tests.projects import EventRecorder, Project, one
 
 KIB = 1 << 10
 LONG = 10.0
@@ -65,14 +65,14 @@ def test_a_body_that_is_too_long_is_asked_for_again_as_a_whole(
     data = os.urandom(size)
     project.storage = Lying(b"!", is_checked=is_checked)
     project.put("one.csv", data)
-    ear = Ear()
-    project.catalog(one()).sync(jobs=jobs, report=ear)
+    recorder = EventRecorder()
+    project.catalog(one()).sync(jobs=jobs, report=recorder)
     asked = ranges(project)
 
     assert project.files("one") == {"one.csv": data}
     assert placed_hash(project) == blake3(data).hexdigest()
     assert len(asked) == len(set(asked)) + 1
-    assert sum(event.count for event in ear.of(events.Transferred)) == size
+    assert sum(event.count for event in recorder.of(events.Transferred)) == size
     assert project.debris() == []
 
 
@@ -114,12 +114,12 @@ def test_a_body_of_another_length_is_not_gone_on_with(
     data = os.urandom(size)
     project.storage = WrongAtFirst(is_noticed=is_noticed)
     project.put("one.csv", data)
-    ear = Ear()
-    project.catalog(one()).sync(report=ear)
+    recorder = EventRecorder()
+    project.catalog(one()).sync(report=recorder)
 
     assert project.files("one") == {"one.csv": data}
     assert placed_hash(project) == blake3(data).hexdigest()
-    assert sum(event.count for event in ear.of(events.Transferred)) == size
+    assert sum(event.count for event in recorder.of(events.Transferred)) == size
 
 
 @pytest.mark.parametrize("count", [2, 12])

@@ -16,7 +16,7 @@ from datacachalog.errors import (
 )
 from datacachalog.spec.models import CacheSettings, Dataset
 from tests.memory_storage import MemoryStorage
-from tests.projects import LAKE, Ear, Project, mode_of, one, orders, verbs
+from tests.projects import LAKE, EventRecorder, Project, mode_of, one, orders, verbs
 
 
 @pytest.fixture
@@ -34,10 +34,7 @@ def pushable(project: Project, **options: object) -> Catalog:
 
 def remote(project: Project, key: str = "one.csv") -> bytes | None:
     """Return what the source holds now."""
-    history = project.storage._history.get(f"{LAKE}/{key}")
-    if not history:
-        return None
-    return project.storage._bytes.get((f"{LAKE}/{key}", history[0].version_id))
+    return project.storage.newest(f"{LAKE}/{key}")
 
 
 def test_a_push_replaces_what_was_fetched(project: Project, new: Path) -> None:
@@ -242,12 +239,12 @@ def test_a_key_with_odd_characters_is_pushed_where_it_is_fetched(
 
 def test_the_listener_hears_of_the_upload(project: Project, new: Path) -> None:
     """As of any transfer."""
-    ear = Ear()
-    pushable(project).push("one", new, report=ear)
+    recorder = EventRecorder()
+    pushable(project).push("one", new, report=recorder)
 
-    assert [e.object.size for e in ear.of(events.TransferStarted)][:1] == [9]
-    assert sum(e.count for e in ear.of(events.Transferred)) == 9
-    assert [e.error for e in ear.of(events.TransferFinished)][:1] == [None]
+    assert [e.object.size for e in recorder.of(events.TransferStarted)][:1] == [9]
+    assert sum(e.count for e in recorder.of(events.Transferred)) == 9
+    assert [e.error for e in recorder.of(events.TransferFinished)][:1] == [None]
 
 
 @pytest.mark.parametrize("keeps_history", [True, False])

@@ -23,7 +23,7 @@ from datacachalog.model import RemoteObject
 from datacachalog.spec.models import CacheSettings
 from datacachalog.sync import download
 from tests.memory_storage import MemoryStorage
-from tests.projects import Ear, Project, one, orders
+from tests.projects import EventRecorder, Project, one, orders
 
 LONG = 10.0
 KIB = 1 << 10
@@ -129,13 +129,13 @@ def test_a_range_that_fails_is_continued_alone(project: Project) -> None:
     project.storage = MemoryStorage(chunk=16 * KIB)
     project.put("one.csv", data)
     project.storage.fail("read", SourceUnreachableError("reset"), after=16 * KIB)
-    ear = Ear()
-    project.catalog(one()).sync(jobs=1, report=ear)
+    recorder = EventRecorder()
+    project.catalog(one()).sync(jobs=1, report=recorder)
     spans = [(c.start, c.stop) for c in project.storage.calls if c.verb == "read"]
 
     assert project.files("one") == {"one.csv": data}
     assert spans[:2] == [(0, 64 * KIB), (16 * KIB, 64 * KIB)]
-    assert sum(e.count for e in ear.of(events.Transferred)) == len(data)
+    assert sum(e.count for e in recorder.of(events.Transferred)) == len(data)
 
 
 @pytest.mark.usefixtures("small_ranges")
@@ -144,16 +144,16 @@ def test_a_large_object_that_fails_leaves_nothing(project: Project, jobs: int) -
     """No temporary file, no descriptor, no lock; one event says that it is over."""
     project.put("one.csv", os.urandom(8 * 64 * KIB))
     project.storage.fail("read", AccessDeniedError("no"), after=64 * KIB - 1, times=1)
-    ear = Ear()
+    recorder = EventRecorder()
     before = descriptors()
     with pytest.raises(AccessDeniedError):
-        project.catalog(one()).sync(jobs=jobs, report=ear)
+        project.catalog(one()).sync(jobs=jobs, report=recorder)
     (locked,) = (project.cache / "v1" / "locks").iterdir()
 
     assert project.debris() == []
     assert descriptors() == before
     assert FileLock(str(locked)).acquire(sleep=refuse_to_wait)
-    assert [str(e.error) for e in ear.of(events.TransferFinished)] == ["no"]
+    assert [str(e.error) for e in recorder.of(events.TransferFinished)] == ["no"]
 
 
 @pytest.mark.usefixtures("small_ranges")
@@ -263,22 +263,22 @@ def test_throttling_is_tried_again_and_narrows_the_run(project: Project) -> None
     """The listener hears of each; everything arrives."""
     project.put_all({f"orders/{n}": b"x" for n in range(20)})
     project.storage.fail("read", ThrottledError("slow down"), times=5)
-    ear = Ear()
-    project.catalog().sync(report=ear)
+    recorder = EventRecorder()
+    project.catalog().sync(report=recorder)
 
     assert len(project.files()) == 20
-    assert [type(e.error) for e in ear.of(events.Retrying)] == [ThrottledError] * 5
+    assert [type(e.error) for e in recorder.of(events.Retrying)] == [ThrottledError] * 5
 
 
 def test_a_listing_that_fails_is_tried_again(project: Project) -> None:
     """As reads are."""
     project.put("orders/a", b"1")
     project.storage.fail("scan", SourceUnreachableError("reset"), times=2)
-    ear = Ear()
-    project.catalog().sync(report=ear)
+    recorder = EventRecorder()
+    project.catalog().sync(report=recorder)
 
     assert project.files() == {"a": b"1"}
-    assert [e.attempt for e in ear.of(events.Retrying)] == [2, 3]
+    assert [e.attempt for e in recorder.of(events.Retrying)] == [2, 3]
 
 
 def test_what_arrived_before_a_failure_is_not_fetched_again(project: Project) -> None:
@@ -368,14 +368,14 @@ def test_a_full_project_disk_changes_nothing_at_all(
 def test_every_transfer_that_starts_ends_for_the_listener(project: Project) -> None:
     """With the number of bytes that it has."""
     project.put_all({"orders/a": b"12345", "orders/b": b""})
-    ear = Ear()
-    project.catalog().sync(report=ear)
-    started = {e.object.relpath for e in ear.of(events.TransferStarted)}
-    finished = {e.object.relpath: e.error for e in ear.of(events.TransferFinished)}
+    recorder = EventRecorder()
+    project.catalog().sync(report=recorder)
+    started = {e.object.relpath for e in recorder.of(events.TransferStarted)}
+    finished = {e.object.relpath: e.error for e in recorder.of(events.TransferFinished)}
 
     assert started == {"a", "b"}
     assert finished == {"a": None, "b": None}
-    assert sum(e.count for e in ear.of(events.Transferred)) == 5
+    assert sum(e.count for e in recorder.of(events.Transferred)) == 5
 
 
 def test_a_listener_that_fails_does_not_leave_debris(project: Project) -> None:
@@ -435,8 +435,7 @@ def _never(seconds: float) -> None:
 def test_a_size_that_no_disk_has_takes_no_memory(project: Project) -> None:
     """A listing may claim any size: it is an error before a range is thought of."""
     obj = project.put("orders/a", b"x" * 10)
-    claimed = replace(obj, size=10**18)
-    project.storage._history[obj.uri] = [claimed]
+    project.storage.claim(replace(obj, size=10**18))
     with pytest.raises(CacheError, match="cannot take the file"):
         project.catalog().sync()
 

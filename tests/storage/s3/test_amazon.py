@@ -3,9 +3,8 @@
 A proxy named by the environment gets the requests to `*.amazonaws.com`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,19 @@ from datacachalog.model import RemoteObject
 from datacachalog.spec.models import StorageSettings
 from datacachalog.storage import Precondition
 from datacachalog.storage.s3 import S3Storage
+from tests.fake_s3 import MODIFIED, FakeS3, Reply, Request, error, etag_of, with_headers
 from tests.storage.certificates import Certificates, make_certificates
-from tests.storage.s3.scripted import DATE, OneObject, Reply, Request, Server, error, scripted
 
 AMAZON = "http://s3.us-east-1.amazonaws.com"
 KEYS = pytest.mark.parametrize("key", ["plain", "odd//key"], ids=["plain", "odd"])
+BODY = bytes(range(256)) * 40
+OBJECTS = {"plain": BODY, "odd//key": BODY, "key": BODY}
 
 
 @contextmanager
-def amazon(answer: Callable[[Request], Reply], monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """Play Amazon through a proxy."""
-    with scripted(answer) as server:
+def through_proxy(server: FakeS3, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeS3]:
+    """Let `server` be the proxy on the way to Amazon."""
+    with server:
         monkeypatch.setenv("http_proxy", server.url.replace("//", "//me:pass@"))
         yield server
 
@@ -37,30 +38,23 @@ def storage(**settings: str) -> S3Storage:
     return S3Storage(StorageSettings.model_validate(given))
 
 
-def the_object(key: str, size: int) -> RemoteObject:
+def the_object(key: str) -> RemoteObject:
     """Return the object as it was resolved."""
-    modified = datetime(2024, 7, 1, 12, tzinfo=UTC)
-    return RemoteObject(f"s3://bucket/{key}", "x", size, modified, "abc")
+    return RemoteObject(f"s3://bucket/{key}", "x", len(BODY), MODIFIED, etag_of(BODY))
 
 
-class InFrankfurt:
-    """A bucket of eu-central-1 that refuses what is signed for another region."""
+def in_frankfurt() -> FakeS3:
+    """Return a bucket of eu-central-1 that refuses what is signed for another region."""
 
-    def __init__(self) -> None:
-        self.source = OneObject(extra={"x-amz-bucket-region": "eu-central-1"})
-
-    def __call__(self, request: Request) -> Reply:
-        """Answer, or send away."""
+    def answer(request: Request) -> Reply:
         home = {"x-amz-bucket-region": "eu-central-1"}
         if "/eu-central-1/" not in request.headers["authorization"]:
             body = error("AuthorizationHeaderMalformed")
             return Reply(400, b"" if request.method == "HEAD" else body, home)
-        if request.method == "PUT":
-            self.source.body = request.body
-            return Reply(200, headers={"ETag": self.source.etag})
-        if "list-type" in request.query:
-            return Reply(200, b"<ListBucketResult/>")
-        return self.source(request)
+        return with_headers(**home)(request, server.respond(request))
+
+    server = FakeS3(dict(OBJECTS), answer=answer)
+    return server
 
 
 @KEYS
@@ -69,21 +63,19 @@ def test_the_buckets_region_is_found(
     key: str, region: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading first, with no region or a wrong one, ends at the right one."""
-    bucket = InFrankfurt()
-    with amazon(bucket, monkeypatch):
-        obj = the_object(key, len(bucket.source.body))
+    obj = the_object(key)
+    with through_proxy(in_frankfurt(), monkeypatch):
         data = b"".join(storage(**region).read(obj, 0, obj.size))
 
-    assert data == bucket.source.body
+    assert data == BODY
 
 
 @pytest.mark.parametrize("first", ["HEAD", "LIST", "PUT"])
 def test_a_wrong_region_heals(first: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whatever is asked first, it is asked again at the right region, which is then known."""
-    bucket = InFrankfurt()
     path = tmp_path / "file"
     path.write_bytes(b"new")
-    with amazon(bucket, monkeypatch) as server:
+    with through_proxy(in_frankfurt(), monkeypatch) as server:
         s3 = storage(region="us-west-2")
         if first == "PUT":
             s3.upload(
@@ -106,7 +98,7 @@ def test_where_a_bucket_lies(
     region: dict[str, str], expected: str, requests: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A region that nobody named is asked for, and remembered."""
-    with amazon(InFrankfurt(), monkeypatch) as server:
+    with through_proxy(in_frankfurt(), monkeypatch) as server:
         s3 = storage(**region)
 
         assert [s3.region_of("bucket") for _ in range(2)] == [expected] * 2
@@ -115,7 +107,7 @@ def test_where_a_bucket_lies(
 
 def test_the_region_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a listing or a HEAD has proven is not asked again."""
-    with amazon(InFrankfurt(), monkeypatch) as server:
+    with through_proxy(in_frankfurt(), monkeypatch) as server:
         s3 = storage(region="eu-central-1")
         (obj,) = s3.scan("s3://bucket/plain")
         b"".join(s3.read(obj, 0, obj.size))
@@ -126,7 +118,7 @@ def test_the_region_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_proxies_are_logged_in_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """The proxy gets whole addresses and the login; the signature leaves it out."""
-    with amazon(InFrankfurt(), monkeypatch) as server:
+    with through_proxy(in_frankfurt(), monkeypatch) as server:
         list(storage(region="eu-central-1").scan("s3://bucket/plain"))
         (request,) = server.requests
 
@@ -139,23 +131,14 @@ def test_uploads_carry_a_checksum_and_are_proven(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Amazon verifies the bytes by their CRC32 and enforces the condition."""
-    written: list[Request] = []
-
-    def answer(request: Request) -> Reply:
-        if request.method == "PUT":
-            written.append(request)
-            return Reply(200, headers={"ETag": '"e"'})
-        if written:
-            return Reply(200, b"123456789", {"ETag": '"e"', "Last-Modified": DATE})
-        return Reply(200 if request.path == "/bucket" else 404)
-
     path = tmp_path / "file"
     path.write_bytes(b"123456789")
-    with amazon(answer, monkeypatch):
+    with through_proxy(FakeS3(), monkeypatch) as server:
         done = storage(region="us-east-1").upload(
             path, "s3://bucket/key", precondition=Precondition.ABSENT, advance=lambda _: None
         )
 
+    written = [request for request in server.requests if request.method == "PUT"]
     assert [r.headers["x-amz-checksum-crc32"] for r in written] == ["y/Q5Jg=="]
     assert [r.headers["if-none-match"] for r in written] == ["*"]
     assert done.unproven is None
@@ -173,13 +156,6 @@ def certificates(
     return make_certificates(folder, is_own=request.param == "self-signed")
 
 
-@contextmanager
-def secured(certificates: Certificates, source: OneObject) -> Iterator[Server]:
-    """Run a server over TLS."""
-    with scripted(source, tls=certificates.context()) as server:
-        yield server
-
-
 @KEYS
 @pytest.mark.parametrize("trust", ["bundle", "environment", "folder", "unverified"])
 def test_certificates_that_are_trusted(
@@ -190,7 +166,6 @@ def test_certificates_that_are_trusted(
     tmp_path: Path,
 ) -> None:
     """A bundle by setting or environment, a folder of them, or no check at all: both agree."""
-    source = OneObject()
     settings: dict[str, Any] = {}
     if trust == "bundle":
         settings["ca_bundle"] = str(certificates.authority)
@@ -202,20 +177,19 @@ def test_certificates_that_are_trusted(
         (tmp_path / "certs").mkdir()
         (tmp_path / "certs" / "lab.pem").write_bytes(certificates.authority.read_bytes())
         settings["ca_bundle"] = str(tmp_path / "certs")
-    obj = the_object(key, len(source.body))
-    with secured(certificates, source) as server:
+    obj = the_object(key)
+    with FakeS3(OBJECTS, tls=certificates.context()) as server:
         data = b"".join(server.storage(**settings).read(obj, 0, obj.size))
 
-    assert data == source.body
+    assert data == BODY
 
 
 @KEYS
 def test_a_certificate_that_is_not(key: str, certificates: Certificates) -> None:
     """An unknown authority is an error, never a silent exception."""
-    source = OneObject()
-    obj = the_object(key, len(source.body))
+    obj = the_object(key)
     with (
-        secured(certificates, source) as server,
+        FakeS3(OBJECTS, tls=certificates.context()) as server,
         pytest.raises(StorageError, match="certificate") as caught,
     ):
         b"".join(server.storage().read(obj, 0, obj.size))

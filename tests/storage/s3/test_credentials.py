@@ -14,7 +14,7 @@ from datacachalog.storage import Precondition
 from datacachalog.storage.s3 import S3Storage
 from datacachalog.storage.s3.connection import connect
 from tests.conftest import TestS3
-from tests.storage.s3.scripted import OneObject, Reply, Request, error, scripted
+from tests.fake_s3 import FakeS3, Reply, Request, error
 
 PROVIDER = """\
 #!/bin/sh
@@ -40,8 +40,7 @@ def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, seconds: int) -
 def test_keys_that_end_are_replaced_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys that live two seconds go on being valid: each request carries newer ones."""
     provider(tmp_path, monkeypatch, seconds=2)
-    source = OneObject()
-    with scripted(source) as server:
+    with FakeS3({"plain": b""}) as server:
         storage = S3Storage(StorageSettings(profile="lab", endpoint_url=server.url))
         for _ in range(2):
             list(storage.scan("s3://bucket/plain"))
@@ -58,7 +57,7 @@ def test_keys_that_end_are_replaced_before(tmp_path: Path, monkeypatch: pytest.M
 def test_keys_that_last_are_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The provider is not asked again while its keys are good for long."""
     count = provider(tmp_path, monkeypatch, seconds=3600)
-    with scripted(OneObject()) as server:
+    with FakeS3({"plain": b""}) as server:
         storage = S3Storage(StorageSettings(profile="lab", endpoint_url=server.url))
         for _ in range(3):
             list(storage.scan("s3://bucket/plain"))
@@ -82,17 +81,9 @@ def test_keys_that_are_given_need_nobody() -> None:
 
 def test_the_customers_key_travels_with_each_request(tmp_path: Path) -> None:
     """HEAD, GET and PUT carry it; a listing does not."""
-    source = OneObject()
-
-    def answer(request: Request) -> Reply:
-        if request.method == "PUT":
-            source.body = request.body
-            return Reply(200, headers={"ETag": source.etag})
-        return Reply(200, b"<ListBucketResult/>") if request.path == "/bucket" else source(request)
-
     path = tmp_path / "file"
     path.write_bytes(b"new")
-    with scripted(answer) as server:
+    with FakeS3() as server:
         storage = server.storage(sse_customer_key=SSE_KEY)
         done = storage.upload(
             path, "s3://bucket/key", precondition=Precondition.ANYTHING, advance=lambda _: None
@@ -123,9 +114,9 @@ def test_what_is_no_customers_key() -> None:
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_no_secret_follows_a_redirect(status: int) -> None:
     """A host that the user did not name gets nothing: no token, no key, no request."""
-    with scripted(OneObject()) as stranger:
+    with FakeS3({"plain": b""}) as stranger:
         away = Reply(status, headers={"Location": f"{stranger.url}/bucket/plain"})
-        with scripted(lambda _: away) as server:
+        with FakeS3(answer=away) as server:
             storage = server.storage(token="hush", sse_customer_key=SSE_KEY)
             with pytest.raises(StorageError):
                 list(storage.scan("s3://bucket/plain"))
@@ -149,7 +140,7 @@ def test_secrets_are_told_to_nobody(caplog: pytest.LogCaptureFixture, tmp_path: 
             return Reply(403, error("AccessDenied"))
         return Reply(200 if request.path == "/bucket" else 404)
 
-    with scripted(answer) as server, caplog.at_level(logging.DEBUG):
+    with FakeS3(answer=answer) as server, caplog.at_level(logging.DEBUG):
         storage = server.storage(secret="hushsecret", token="hushtoken", sse_customer_key=SSE_KEY)
         with pytest.raises(StorageError) as caught:
             storage.upload(

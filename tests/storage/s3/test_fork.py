@@ -1,24 +1,12 @@
 """A forked child works, with connections of its own."""
 
-import os
-import signal
-from collections.abc import Callable
-
 import pytest
 
 from datacachalog.storage.s3 import S3Storage
 from tests.conftest import TestS3
+from tests.processes import in_child
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
-def in_child(action: Callable[[], bool]) -> bool:
-    """Tell whether `action` holds in a forked child, within twenty seconds."""
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(20)
-        os._exit(0 if action() else 1)
-    return os.waitpid(pid, 0)[1] == 0
 
 
 def test_a_forked_child_lists_and_reads(s3: TestS3) -> None:
@@ -27,11 +15,14 @@ def test_a_forked_child_lists_and_reads(s3: TestS3) -> None:
     bucket.put("a/plain", b"hello")
     storage = S3Storage(s3.settings)
 
-    def works() -> bool:
+    def check() -> None:
         (obj,) = storage.scan(bucket.uri("a/*"))
-        return b"".join(storage.read(obj, 0, 5)) == b"hello"
+        assert b"".join(storage.read(obj, 0, 5)) == b"hello"
 
-    assert works()
-    assert in_child(works)
-    assert in_child(lambda: in_child(works))
-    assert works()
+    def check_in_child() -> None:
+        assert in_child(check) == 0
+
+    check()
+    check_in_child()
+    assert in_child(check_in_child) == 0
+    check()

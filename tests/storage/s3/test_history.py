@@ -11,7 +11,7 @@ from datacachalog.errors import AccessDeniedError, VersioningNotSupportedError
 from datacachalog.model import DeleteMarker, RemoteObject
 from datacachalog.storage.s3 import S3Storage
 from tests.conftest import Bucket, TestS3
-from tests.storage.s3.scripted import Reply, error, scripted
+from tests.fake_s3 import FakeS3, Reply, error
 
 KEYS = ["p/a", "p/ab", "p/a/b", "p/é", "p/a b+%41", "p//x"]
 ACTIONS = st.lists(
@@ -137,9 +137,8 @@ def test_folder_markers_have_no_history(s3: TestS3) -> None:
 
 def test_the_missing_permission_is_named() -> None:
     """Versions need more than a listing; the error says what."""
-    reply = Reply(403, error("AccessDenied"))
     with (
-        scripted(lambda _: reply) as server,
+        FakeS3(answer=Reply(403, error("AccessDenied"))) as server,
         pytest.raises(AccessDeniedError, match="s3:ListBucketVersions"),
     ):
         list(server.storage().versions("s3://bucket/**"))

@@ -1,9 +1,7 @@
 """Uploads: conditional, in parts, tidy when they fail, and honest about what is not proven."""
 
-import hashlib
 import os
 import threading
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -16,13 +14,11 @@ from datacachalog.errors import (
     SourceUnreachableError,
 )
 from datacachalog.model import RemoteObject
-from datacachalog.spec.models import StorageSettings
 from datacachalog.storage import Advance, Precondition, Uploaded
 from datacachalog.storage.s3 import S3Storage
 from datacachalog.storage.s3 import upload as uploading
 from tests.conftest import Bucket, TestS3
-from tests.storage.answering import LONG, Talk, answering
-from tests.storage.s3.scripted import DATE, Reply, Request, Server, error, scripted
+from tests.fake_s3 import FakeS3, Reply, Request, error
 
 PART = 5 << 20
 """The least that moto accepts."""
@@ -154,66 +150,8 @@ def test_no_such_bucket(s3: TestS3, small: Path) -> None:
 # --- servers that do otherwise ----------------------------------------------------------
 
 
-@dataclass
-class Keyed:
-    """An S3 with one key, `answers` to PUT and POST may be scripted one by one."""
-
-    body: bytes | None = None
-    enforces: bool = True
-    supports: bool = True
-    before_put: list[Reply | str] = field(default_factory=list)
-    parts: dict[int, bytes] = field(default_factory=dict)
-    open_uploads: int = 0
-
-    @property
-    def etag(self) -> str:
-        """Return the quoted ETag."""
-        return f'"{hashlib.md5(self.body or b"").hexdigest()}"'
-
-    def __call__(self, request: Request) -> Reply:
-        """Answer what an upload asks."""
-        if request.method in ("HEAD", "GET"):
-            return self.describe(request)
-        if request.method == "DELETE":
-            self.open_uploads -= 1
-            return Reply(204)
-        if "uploads" in request.query:
-            self.open_uploads += 1
-            return Reply(200, b"<R><UploadId>up &amp; id</UploadId></R>")
-        if self.before_put:
-            told = self.before_put.pop(0)
-            if isinstance(told, Reply):
-                return told
-            if told == "write":
-                self.body = request.body
-            return Reply(0)
-        return self.write(request)
-
-    def describe(self, request: Request) -> Reply:
-        """Answer HEAD, and GET of one byte."""
-        if request.path == "/bucket":
-            return Reply(200)
-        if self.body is None:
-            return Reply(404, error("NoSuchKey"))
-        return Reply(200, self.body, {"ETag": self.etag, "Last-Modified": DATE})
-
-    def write(self, request: Request) -> Reply:
-        """Answer PUT and the completion of parts."""
-        wanted = request.headers.get("if-match") or request.headers.get("if-none-match")
-        if wanted and not self.supports:
-            return Reply(501, error("NotImplemented"))
-        is_wrong = self.body is not None if wanted == "*" else wanted != self.etag
-        if wanted and is_wrong and self.enforces:
-            return Reply(412, error("PreconditionFailed"))
-        if "partNumber" in request.query:
-            self.parts[int(request.query["partNumber"])] = request.body
-            return Reply(200, headers={"ETag": f'"{hashlib.md5(request.body).hexdigest()}"'})
-        self.body = request.body
-        return Reply(200, headers={"ETag": self.etag})
-
-
 def put(
-    server: Server, path: Path, precondition: RemoteObject | Precondition = Precondition.ABSENT
+    server: FakeS3, path: Path, precondition: RemoteObject | Precondition = Precondition.ABSENT
 ) -> Uploaded:
     """Upload `path` to the server's one key."""
     return server.storage().upload(
@@ -223,55 +161,67 @@ def put(
 
 def test_a_server_that_ignores_conditions_is_noticed(small: Path) -> None:
     """It is told that a write between could have been lost; the object is there."""
-    keyed = Keyed(enforces=False)
-    with scripted(keyed) as server:
+    with FakeS3(ignores={"if-match", "if-none-match"}) as server:
         done = put(server, small)
 
     assert "ignores conditions" in (done.unproven or "")
-    assert keyed.body == b"brand new"
+    assert server.objects == {"key": b"brand new"}
 
 
 def test_a_server_that_refuses_conditions_still_gets_the_file(small: Path) -> None:
     """Without conditions, what was compared before must do; it is said."""
-    keyed = Keyed(supports=False)
-    with scripted(keyed) as server:
+
+    def answer(request: Request) -> Reply:
+        if "if-none-match" in request.headers:
+            return Reply(501, error("NotImplemented"))
+        return server.respond(request)
+
+    with FakeS3(answer=answer) as server:
         done = put(server, small)
 
     assert "not seen to enforce" in (done.unproven or "")
-    assert keyed.body == b"brand new"
+    assert server.objects == {"key": b"brand new"}
 
 
 def test_someone_was_first(small: Path) -> None:
     """A write that falls between the check and ours is seen by the server, and shown."""
-    keyed = Keyed()
 
     def answer(request: Request) -> Reply:
         if request.method == "PUT":
-            keyed.body = b"theirs"
-        return keyed(request)
+            server.objects["key"] = b"theirs"
+        return server.respond(request)
 
     with (
-        scripted(answer) as server,
+        FakeS3(answer=answer) as server,
         pytest.raises(PushConflictError, match="expected no object, found 6 bytes"),
     ):
         put(server, small)
 
-    assert keyed.body == b"theirs"
+    assert server.objects == {"key": b"theirs"}
 
 
 def test_a_conflicting_request_is_tried_again(small: Path) -> None:
     """409 means that another write is under way."""
-    keyed = Keyed(before_put=[Reply(409, error("ConditionalRequestConflict"))])
-    with scripted(keyed) as server:
+    refusals = [Reply(409, error("ConditionalRequestConflict"))]
+
+    def answer(request: Request) -> Reply:
+        is_refused = request.method == "PUT" and refusals
+        return refusals.pop() if is_refused else server.respond(request)
+
+    with FakeS3(answer=answer) as server:
         assert put(server, small).unproven is None
 
-    assert keyed.body == b"brand new"
+    assert server.objects == {"key": b"brand new"}
 
 
 def test_a_lost_answer_to_a_write_that_happened(small: Path) -> None:
     """Without an answer, what is there is compared with what was sent."""
-    keyed = Keyed(before_put=["write"])
-    with scripted(keyed) as server:
+    lost = [Reply(0)]
+
+    def change(request: Request, reply: Reply) -> Reply:
+        return lost.pop() if request.method == "PUT" and lost else reply
+
+    with FakeS3(change=change) as server:
         done = put(server, small)
 
     assert done.object.size == 9
@@ -279,63 +229,62 @@ def test_a_lost_answer_to_a_write_that_happened(small: Path) -> None:
 
 def test_a_lost_answer_to_a_write_that_did_not_happen(small: Path) -> None:
     """Nothing changed: the caller may try again."""
-    keyed = Keyed(before_put=["lose", "lose"])
-    with scripted(keyed) as server, pytest.raises(SourceUnreachableError):
+
+    def answer(request: Request) -> Reply:
+        return Reply(0) if request.method == "PUT" else server.respond(request)
+
+    with FakeS3(answer=answer) as server, pytest.raises(SourceUnreachableError):
         put(server, small)
 
-    assert keyed.body is None
+    assert server.objects == {}
 
 
 def test_denied_writes_name_the_permission(small: Path) -> None:
     """403 on the write says what is missing."""
-    keyed = Keyed(before_put=[Reply(403, error("AccessDenied"))])
-    with scripted(keyed) as server, pytest.raises(AccessDeniedError, match="s3:PutObject"):
+
+    def change(request: Request, reply: Reply) -> Reply:
+        return Reply(403, error("AccessDenied")) if request.method == "PUT" else reply
+
+    with FakeS3(change=change) as server, pytest.raises(AccessDeniedError, match="s3:PutObject"):
         put(server, small)
 
 
 def test_a_lost_part_is_sent_again(large: Path) -> None:
     """One part's failure costs that part, and progress still adds up."""
-    keyed = Keyed()
     failures = [Reply(500, error("InternalError"))]
     moved: list[int] = []
 
-    def answer(request: Request) -> Reply:
-        if request.query.get("partNumber") == "2" and failures:
-            return failures.pop()
-        return keyed(request)
+    def change(request: Request, reply: Reply) -> Reply:
+        is_lost = request.query.get("partNumber") == "2" and failures
+        return failures.pop() if is_lost else reply
 
-    with scripted(answer) as server:
-        client = server.storage()._client
-        with pytest.raises(IntegrityError):  # the fake does not join parts: sizes differ
-            uploading.upload(
-                client, large, "bucket", "key",
-                precondition=Precondition.ABSENT, advance=moved.append, part_size=PART,
-            )  # fmt: skip
+    with FakeS3(change=change) as server:
+        uploading.upload(
+            server.storage()._client, large, "bucket", "key",
+            precondition=Precondition.ABSENT, advance=moved.append, part_size=PART,
+        )  # fmt: skip
 
-    assert b"".join(keyed.parts[n] for n in sorted(keyed.parts)) == large.read_bytes()
+    assert server.objects == {"key": large.read_bytes()}
     assert sum(moved) == large.stat().st_size
 
 
 def test_a_failed_upload_is_aborted(large: Path) -> None:
     """Parts that can no longer become an object are not left to be paid for."""
-    keyed = Keyed()
 
-    def answer(request: Request) -> Reply:
-        if request.query.get("partNumber") == "2":
-            return Reply(403, error("AccessDenied"))
-        return keyed(request)
+    def change(request: Request, reply: Reply) -> Reply:
+        is_denied = request.query.get("partNumber") == "2"
+        return Reply(403, error("AccessDenied")) if is_denied else reply
 
-    with scripted(answer) as server:
-        client = server.storage()._client
+    with FakeS3(change=change) as server:
         with pytest.raises(AccessDeniedError):
             uploading.upload(
-                client, large, "bucket", "key",
+                server.storage()._client, large, "bucket", "key",
                 precondition=Precondition.ABSENT, advance=no_progress, part_size=PART,
             )  # fmt: skip
         aborted = [r for r in server.requests if r.method == "DELETE"]
 
     assert [r.query for r in aborted] == [{"uploadId": "up & id"}]
-    assert keyed.open_uploads == 0
+    assert server.objects == {}
 
 
 def test_an_empty_file(s3: TestS3, tmp_path: Path) -> None:
@@ -349,7 +298,7 @@ def test_an_empty_file(s3: TestS3, tmp_path: Path) -> None:
 
 def test_no_unusual_headers_for_look_alikes(small: Path) -> None:
     """Many of them refuse checksums, or do not answer whom they should tell to continue."""
-    with scripted(Keyed()) as server:
+    with FakeS3() as server:
         put(server, small)
 
         sent = {name for request in server.requests for name in request.headers}
@@ -360,17 +309,14 @@ def test_a_server_that_takes_no_bytes_is_given_up(large: Path) -> None:
     """Where no block of a body is taken any more, nobody waits for ever."""
     given_up = threading.Event()
 
-    def play(talk: Talk) -> None:
-        talk.take_little()
-        for status in ("404 Not Found", "200 OK"):  # no object, but a bucket
-            talk.ask()
-            talk.say(f"HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n".encode())
-        talk.ask()
-        given_up.wait(LONG)
+    def answer(request: Request) -> Reply:
+        if request.method != "PUT":
+            return server.respond(request)
+        given_up.wait(20)
+        return Reply(0)
 
-    with answering(play) as server:
-        settings = StorageSettings(endpoint_url=f"http://127.0.0.1:{server.port}", anon=True)
-        storage = S3Storage(settings, stall_seconds=0.5)
+    with FakeS3(answer=answer, takes_bodies=False) as server:
+        storage = server.storage(stall_seconds=0.5)
         with pytest.raises(SourceUnreachableError, match="takes no more bytes"):
             storage.upload(
                 large, "s3://bucket/key", precondition=Precondition.ABSENT, advance=no_progress

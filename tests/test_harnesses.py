@@ -1,14 +1,12 @@
-"""Kill -9 at any instant: the next run repairs, and nothing half-made is ever seen."""
+"""What holds for other processes: runs that are killed, and runs that meet, leave nothing wrong."""
 
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.processes import run_python
 
 
 @pytest.mark.parametrize(
@@ -27,10 +25,20 @@ def test_what_a_kill_left_is_repaired_by_the_next_sync(tmp_path: Path, kind: str
 
     Every fifth n is tried, from a start that differs from run to run.
     """
-    start = random.randint(1, 5)
-    command = [sys.executable, "-m", "tests.crash_harness", str(tmp_path), kind, str(start), "5"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    start = str(random.randint(1, 5))
+    done = run_python("-m", "tests.crash_harness", str(tmp_path), kind, start, "5")
     found = json.loads(done.stdout or "{}")
 
     assert found.get("wrong") == {}, done.stderr
     assert found["deaths"] >= 10
+
+
+@pytest.mark.parametrize("link", ["hardlink", "copy"])
+@pytest.mark.parametrize("locks", ["flock", "none"])
+def test_runs_that_meet_are_all_right(tmp_path: Path, locks: str, link: str) -> None:
+    """Together, or one overtaking the other while the source changes; with and without locks."""
+    argv = [str(tmp_path), locks, link, "3", str(random.randrange(1 << 30))]
+    done = run_python("-m", "tests.concurrency_harness", *argv)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {}, f"{done.stderr}\nagain with: {' '.join(argv)}"
