@@ -27,8 +27,7 @@ from datacachalog.errors import (
     VersioningNotSupportedError,
 )
 from datacachalog.model import DeleteMarker, RemoteObject
-from datacachalog.storage import expectation
-from datacachalog.storage.base import Advance, Precondition, Uploaded
+from datacachalog.storage.base import Advance, Precondition, Uploaded, check_precondition
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -230,17 +229,16 @@ class MemoryStorage:
             raise fault.error
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
+        self, path: Path, uri: str, *, precondition: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
-        """Upload the file at `path` to `uri`, provided the key still is what `expect` says."""
+        """Upload the file at `path`, provided the key still is what `precondition` says."""
         self._enter("upload", uri)
         data = path.read_bytes()
         uri = globs.unescape(uri)
         with self._lock:
             newest = next(iter(self._history.get(uri, ())), None)
             found = newest if isinstance(newest, RemoteObject) else None
-            if not expectation.is_met(expect, found):
-                raise expectation.conflict(uri, expect, found)
+            check_precondition(uri, precondition, found)
             obj = self.put(uri, data)
         advance(len(data))
         return Uploaded(obj)

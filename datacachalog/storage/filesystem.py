@@ -7,8 +7,8 @@ which) is compared before and after each read and write, and `versions` refuses.
 import copy
 import os
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +27,14 @@ from datacachalog.errors import (
     VersioningNotSupportedError,
 )
 from datacachalog.model import EPOCH, DeleteMarker, RemoteObject
-from datacachalog.storage import expectation
-from datacachalog.storage.base import Advance, Precondition, Uploaded
+from datacachalog.storage.base import (
+    Advance,
+    Precondition,
+    StallGuard,
+    Uploaded,
+    check_precondition,
+)
 from datacachalog.storage.identity import STRONG, identity_of, in_utc, modified_of
-from datacachalog.storage.stall import StallGuard
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -118,7 +122,7 @@ class FilesystemStorage:
         at = start
         while at < stop:
             until = min(stop, at + PIECE)
-            with self._translating(obj.uri):
+            with translated(obj.uri):
                 piece = self.filesystem.cat_file(path, start=at, end=until)
             guard.note(len(piece))
             at += len(piece)
@@ -132,19 +136,21 @@ class FilesystemStorage:
             yield piece
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
+        self, path: Path, uri: str, *, precondition: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
-        """Write the file at `path` to `uri`, if just before `uri` is what `expect` says."""
+        """Write the file at `path` to `uri`, if just before `uri` is what `precondition` says."""
         target = globs.unescape(self._pattern(uri))
-        found = self._find(target)
-        if not expectation.is_met(expect, found):
-            raise expectation.conflict(uri, expect, found)
-        with self._translating(uri):
+        try:
+            before = self._found(target)
+        except ObjectNotFoundError:
+            before = None
+        check_precondition(uri, precondition, before)
+        with translated(uri):
             count = self._write(path, self._path_of(target), advance)
         after = self._found(target)
         if after.size != count:
             raise IntegrityError(f"{uri} has {after.size:,} bytes after an upload of {count:,}")
-        if expect is Precondition.ANYTHING:
+        if precondition is Precondition.ANYTHING:
             return Uploaded(after)
         return Uploaded(
             after,
@@ -170,6 +176,7 @@ class FilesystemStorage:
         """Return what the glob matches; a folder that may not be listed is an error."""
         root = self._path_of(glob.fixed_prefix)
         base = root if not root or root.endswith("/") else f"{root}/"
+        is_strong = not STRONG.keys().isdisjoint(self._protocols)
         for name, info in self._files_below(root, glob):
             below = name[len(base) :]
             uri = glob.fixed_prefix + below
@@ -177,12 +184,13 @@ class FilesystemStorage:
                 continue
             if not info.get("size") and name.endswith("/"):
                 continue  # a folder marker
-            if not self._is_told(info):
+            is_told = not is_strong or not identity_of(self._protocols, info).is_weak
+            if info.get("size") is None or not is_told:
                 info = self._info(uri)
             yield self._described(uri, below, info)
 
     def _files_below(self, root: str, glob: globs.Glob) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        with self._translating(glob.fixed_prefix):
+        with translated(glob.fixed_prefix):
             if _lists_at_once(self.filesystem):
                 found = self.filesystem.find(root, detail=True)
                 yield from ((name, info) for name, info in found.items() if info["type"] == "file")
@@ -191,10 +199,6 @@ class FilesystemStorage:
 
     def _no_history(self, uri: str) -> VersioningNotSupportedError:
         return VersioningNotSupportedError(f"{uri}: `{_scheme(uri)}://` keeps no history")
-
-    def _translating(self, uri: str) -> AbstractContextManager[None]:
-        """Return what turns the filesystem's errors into ours."""
-        return _translated(uri)
 
     # --- fsspec's own words -----------------------------------------------------------------
 
@@ -207,16 +211,14 @@ class FilesystemStorage:
     def _path_of(self, uri: str) -> str:
         """Return what the filesystem calls `uri`; it may be reached under a scheme not its own."""
         scheme, _, rest = uri.partition("://")
-        strip: Callable[[str], str] = self.filesystem._strip_protocol  # noqa: SLF001 - has no public name
-        if scheme in self._protocols:
-            path = strip(uri)
-            # Objects of the web are called by their whole URIs, all others by a part.
-            if scheme in ("http", "https") or not path.startswith(f"{scheme}://"):
-                return path
-        return strip(rest)
+        strip = self.filesystem._strip_protocol  # noqa: SLF001 - has no public name
+        path: str = strip(uri if scheme in self._protocols else rest)
+        # Objects of the web are called by their whole URIs, all others by a part.
+        is_whole = path.startswith(f"{scheme}://") and scheme not in ("http", "https")
+        return strip(rest) if is_whole else path
 
     def _info(self, uri: str) -> Mapping[str, Any]:
-        with self._translating(uri):
+        with translated(uri):
             info: Mapping[str, Any] = self.filesystem.info(self._path_of(uri))
         if info["type"] != "file":
             raise ObjectNotFoundError(
@@ -226,32 +228,16 @@ class FilesystemStorage:
             raise StorageError(f"{uri}: its filesystem does not tell the size")
         return info
 
-    def _is_told(self, info: Mapping[str, Any]) -> bool:
-        """Tell whether a listing says all that there is to know of an object."""
-        is_strong = not STRONG.keys().isdisjoint(self._protocols)
-        is_weak = is_strong and identity_of(self._protocols, info).is_weak
-        return info.get("size") is not None and not is_weak
-
     def _described(self, uri: str, below: str, info: Mapping[str, Any]) -> RemoteObject:
+        modified = modified_of(info)
+        if modified is None:
+            with translated(uri), suppress(NotImplementedError):  # a filesystem without times
+                modified = in_utc(self.filesystem.modified(self._path_of(uri)))
+        identity = identity_of(self._protocols, info)
         # No version id: it would promise bytes that were overwritten since, and `read` cannot
         # ask for them.
-        identity = identity_of(self._protocols, info)
         etag = identity.etag or identity.version_id
-        modified = modified_of(info) or self._asked_time(uri)
-        return RemoteObject(uri, relpath.encode(below), int(info["size"]), modified, etag)
-
-    def _asked_time(self, uri: str) -> datetime:
-        with self._translating(uri):
-            try:
-                return in_utc(self.filesystem.modified(self._path_of(uri)))
-            except NotImplementedError:
-                return EPOCH  # a filesystem without times
-
-    def _find(self, uri: str) -> RemoteObject | None:
-        try:
-            return self._found(uri)
-        except ObjectNotFoundError:
-            return None
+        return RemoteObject(uri, relpath.encode(below), int(info["size"]), modified or EPOCH, etag)
 
     def _check_identity(self, obj: RemoteObject) -> None:
         if not self._found(obj.uri).is_same_as(obj):
@@ -281,19 +267,27 @@ def _scheme(uri: str) -> str:
 
 
 @contextmanager
-def _translated(uri: str) -> Iterator[None]:
+def translated(uri: str) -> Iterator[None]:
+    """Turn what fsspec and the system raise about `uri` into our errors."""
+    is_local = uri.startswith("file://")
     try:
         yield
     except DatacachalogError:
         raise
     except FileNotFoundError as exc:
-        raise ObjectNotFoundError(f"there is no object at {uri}") from exc
+        kind = "file" if is_local else "object"
+        raise ObjectNotFoundError(f"there is no {kind} at {uri}") from exc
     except PermissionError as exc:
+        if is_local:
+            raise AccessDeniedError(
+                f"{uri} may not be accessed by this user",
+                hint=f"`ls -l '{exc.filename}'` shows why",
+            ) from exc
         raise AccessDeniedError(f"{uri} is missing or not permitted") from exc
     except (ConnectionError, TimeoutError) as exc:
         raise SourceUnreachableError(f"{uri}: {str(exc) or type(exc).__name__}") from exc
     except OSError as exc:
-        raise StorageError(f"{uri}: {exc}") from exc
+        raise StorageError(f"{uri}: {(is_local and exc.strerror) or exc}") from exc
     except NotImplementedError as exc:
         raise StorageError(f"{uri}: its filesystem cannot do that") from exc
 
@@ -318,7 +312,10 @@ def _lists_at_once(filesystem: "AbstractFileSystem") -> bool:
 def _walk(
     filesystem: "AbstractFileSystem", folder: str, *, is_flat: bool
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the files in a folder, and unless it `is_flat` those below; a link is its file."""
+    """Yield the files in a folder, and unless it `is_flat` those below; a link is its file.
+
+    fsspec's own `walk` tells `on_error` of the first folder only, not of those below.
+    """
     try:
         entries = filesystem.ls(folder, detail=True)
     except FileNotFoundError:
@@ -338,26 +335,24 @@ def _walk(
 
 
 def _place(filesystem: "AbstractFileSystem") -> str:
-    """Return a text that tells filesystems of one kind apart by where they are."""
-    names = filesystem.protocol
-    kind = names if isinstance(names, str) else names[0]
-    options = _options(filesystem)
-    if not options:
-        return kind
-    return f"{kind}:{blake3(repr(options).encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    """Return a text that tells filesystems of one kind apart by where they are.
 
-
-def _options(filesystem: "AbstractFileSystem") -> list[tuple[str, str]]:
-    """Return what a filesystem was made with, as far as it is plain and not secret."""
+    That is what they were made with, as far as it is plain and not secret.
+    """
     from inspect import signature as signature_of
 
+    names = filesystem.protocol
+    kind = names if isinstance(names, str) else names[0]
     signature = signature_of(type(filesystem).__init__)
-    given = signature.bind_partial(filesystem, *filesystem.storage_args).arguments
-    given = {**given, **filesystem.storage_options}
+    bound = signature.bind_partial(filesystem, *filesystem.storage_args).arguments
+    given = {**bound, **filesystem.storage_options}
     given.pop(next(iter(signature.parameters)))
-    return [
+    options = [
         (name, _place(value) if hasattr(value, "storage_options") else repr(value))
         for name, value in sorted(given.items())
         if not _SECRET.search(name)
         and (isinstance(value, str | int | os.PathLike) or hasattr(value, "storage_options"))
     ]
+    if not options:
+        return kind
+    return f"{kind}:{blake3(repr(options).encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"

@@ -1,13 +1,16 @@
-"""What says that bytes are the same: a field of fsspec's `info()`, and how strong it is.
+"""What says that bytes are the same: ETags, versions and times, however they are spelled.
 
-A table by filesystem, since no two spell it alike and some fields mislead (Google's `etag`
-changes with metadata). Never `fs.ukey()` or `fs.checksum()`: they hash whatever `info()`
-holds, also what changes while the bytes do not. Used by `filesystem`; asks nothing.
+A table says which field of fsspec's `info()` is an identity, since no two filesystems spell it
+alike and some fields mislead (Google's `etag` changes with metadata). Never `fs.ukey()` or
+`fs.checksum()`: they hash whatever `info()` holds, also what changes while the bytes do not.
 """
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+
+from datacachalog.errors import IntegrityError, ObjectChangedError
+from datacachalog.model import RemoteObject
 
 
 class Identity(NamedTuple):
@@ -69,8 +72,17 @@ def identity_of(protocols: Iterable[str], info: Mapping[str, Any]) -> Identity:
 def _first(names: Iterable[str], info: Mapping[str, Any]) -> str | None:
     texts = (str(info[name]) for name in names if info.get(name))
     # A weak ETag stays while bytes change; the version `null` is overwritten in place.
-    strong = (text.strip('"') for text in texts if not text.startswith("W/") and text != "null")
-    return next(strong, None)
+    return next((unquoted(t) for t in texts if not t.startswith("W/") and t != "null"), None)
+
+
+def unquoted(etag: str | None) -> str | None:
+    """Return an ETag as the model keeps it: without quotes, None for none."""
+    return (etag.strip('"') or None) if etag else None
+
+
+def quoted(etag: str) -> str:
+    """Return an ETag as a condition takes it."""
+    return f'"{etag}"'
 
 
 def modified_of(info: Mapping[str, Any]) -> datetime | None:
@@ -93,3 +105,31 @@ def in_utc(value: datetime | str | float) -> datetime:
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def check_answer(
+    obj: RemoteObject,
+    start: int,
+    stop: int,
+    *,
+    span: tuple[int, int] | None,
+    size: int,
+    etag: str | None,
+    version_id: str | None,
+    modified: datetime | None,
+) -> None:
+    """Check that a server's answer is bytes `start` to `stop` of `obj`.
+
+    Not every server honours the conditions that were sent; what it says of itself decides.
+    `span` are the bytes that it sends of `size`, the rest its own description, where it has one.
+    """
+    is_other = (
+        size != obj.size
+        or (obj.etag is not None and unquoted(etag) != obj.etag)
+        or (obj.version_id is not None and version_id not in (None, obj.version_id))
+        or (obj.is_weak and modified not in (None, obj.modified.replace(microsecond=0)))
+    )
+    if is_other:
+        raise ObjectChangedError(f"{obj.uri} changed since it was resolved")
+    if span != (start, stop):
+        raise IntegrityError(f"the server did not answer bytes {start} to {stop} of {obj.uri}")

@@ -9,26 +9,27 @@ import os
 import re
 import stat as modes
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datacachalog import globs, relpath
 from datacachalog.errors import (
-    AccessDeniedError,
-    DatacachalogError,
     IntegrityError,
-    ObjectChangedError,
     ObjectNotFoundError,
-    StorageError,
     UnsupportedSchemeError,
     VersioningNotSupportedError,
 )
 from datacachalog.model import EPOCH, RemoteObject
-from datacachalog.storage import expectation
-from datacachalog.storage.base import Advance, Precondition, Uploaded
-from datacachalog.storage.filesystem import PIECE, FilesystemStorage
+from datacachalog.storage.base import (
+    Advance,
+    Precondition,
+    Uploaded,
+    check_precondition,
+    push_conflict,
+)
+from datacachalog.storage.filesystem import PIECE, FilesystemStorage, translated
 
 if TYPE_CHECKING:
     from fsspec.implementations.local import LocalFileSystem
@@ -43,27 +44,29 @@ class LocalStorage(FilesystemStorage):
         super().__init__("file" if filesystem is None else filesystem, name="file")
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
+        self, path: Path, uri: str, *, precondition: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
-        """Put a copy of the file at `path` into place, provided `uri` is what `expect` says.
+        """Put a copy of the file at `path` into place, provided `uri` is what `precondition` says.
 
         The comparison and the rename are two system calls: a writer that falls between
         them is not seen. A new file never replaces one that appeared meanwhile.
         """
         target = os.path.realpath(globs.unescape(_path(self._pattern(uri))))
         name = f"file://{target}"
-        with _translated(name):
-            _check_expected(name, target, expect)
+        if isinstance(precondition, RemoteObject):
+            precondition = precondition._replace(uri=name)  # it may have been named by a link
+        with translated(name):
+            check_precondition(name, precondition, _find(target))
             temp = _copy(path, os.path.dirname(target), advance)
             try:
-                _check_expected(name, target, expect)
-                _rename(temp, target, is_new=expect is Precondition.ABSENT)
+                check_precondition(name, precondition, _find(target))
+                _rename(temp, target, is_new=precondition is Precondition.ABSENT)
             except FileExistsError:
-                raise expectation.conflict(name, expect, _find(target)) from None
+                raise push_conflict(name, precondition, _find(target)) from None
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(temp)
-            return Uploaded(_described(target, os.path.basename(target), _stat(target)))
+            return Uploaded(self._found(name))
 
     def _pattern(self, uri: str) -> str:
         path = _path(uri)
@@ -74,8 +77,7 @@ class LocalStorage(FilesystemStorage):
         return f"file://{path if os.path.isabs(path) else f'{globs.escape(os.getcwd())}/{path}'}"
 
     def _found(self, uri: str) -> RemoteObject:
-        path = _path(uri)
-        return _described(path, os.path.basename(path), _stat(path))
+        return _found(_path(uri))
 
     def _listed(self, glob: globs.Glob) -> Iterator[RemoteObject]:
         segments = glob.pattern.split("/")[glob.fixed_prefix.count("/") :]
@@ -84,34 +86,28 @@ class LocalStorage(FilesystemStorage):
             if glob.matches(f"file://{path}"):
                 yield _described(path, path[len(folder) :], stat)
 
-    def _check_identity(self, obj: RemoteObject) -> None:
-        if obj.etag is None:
-            return
-        with _translated(obj.uri):
-            if _etag(os.stat(_path(obj.uri))) != obj.etag:
-                raise ObjectChangedError(f"{obj.uri} changed since it was resolved")
-
     def _no_history(self, uri: str) -> VersioningNotSupportedError:
         return VersioningNotSupportedError(f"{uri} is a local file: a disk keeps no history")
-
-    def _translating(self, uri: str) -> AbstractContextManager[None]:
-        return _translated(uri)
 
 
 def _path(uri: str) -> str:
     return uri.removeprefix("file://")
 
 
-def _stat(path: str) -> os.stat_result:
-    with _translated(f"file://{path}"):
-        found = os.stat(path)
-    if modes.S_ISDIR(found.st_mode):
+def _found(path: str) -> RemoteObject:
+    with translated(f"file://{path}"):
+        stat = os.stat(path)
+    if modes.S_ISDIR(stat.st_mode):
         raise ObjectNotFoundError(
             f"{path!r} is a folder, not a file", hint=f"write `{globs.escape(path)}/**`"
         )
-    if not modes.S_ISREG(found.st_mode):
+    if not modes.S_ISREG(stat.st_mode):
         raise ObjectNotFoundError(f"{path!r} is not a regular file")
-    return found
+    return _described(path, os.path.basename(path), stat)
+
+
+def _find(path: str) -> RemoteObject | None:
+    return _found(path) if os.path.lexists(path) else None
 
 
 def _described(path: str, below: str, stat: os.stat_result) -> RemoteObject:
@@ -128,22 +124,6 @@ def _etag(stat: os.stat_result) -> str:
     return f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
 
 
-@contextmanager
-def _translated(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except DatacachalogError:
-        raise
-    except FileNotFoundError as exc:
-        raise ObjectNotFoundError(f"there is no file at {uri}") from exc
-    except PermissionError as exc:
-        raise AccessDeniedError(
-            f"{uri} may not be accessed by this user", hint=f"`ls -l '{exc.filename}'` shows why"
-        ) from exc
-    except OSError as exc:
-        raise StorageError(f"{uri}: {exc.strerror or exc}") from exc
-
-
 # --- what a pattern finds ---------------------------------------------------------------
 
 
@@ -155,7 +135,7 @@ def _walk(
     From a `**` on everything below is yielded; the caller matches the whole path. `above`
     are the folders on the way, so that a link back to one of them ends there.
     """
-    with _translated(f"file://{folder}"):
+    with translated(f"file://{folder}"):
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
             here = os.stat(folder)
@@ -170,7 +150,7 @@ def _walk(
     for entry in entries:
         if not is_deep and not matches(entry.name):
             continue
-        with _translated(f"file://{entry.path}"):
+        with translated(f"file://{entry.path}"):
             try:
                 if entry.is_dir():
                     if is_deep or rest:
@@ -183,23 +163,6 @@ def _walk(
 
 
 # --- writing ----------------------------------------------------------------------------
-
-
-def _find(path: str) -> RemoteObject | None:
-    try:
-        return _described(path, os.path.basename(path), _stat(path))
-    except ObjectNotFoundError:
-        if os.path.isdir(path):
-            raise
-        return None
-
-
-def _check_expected(uri: str, path: str, expect: RemoteObject | Precondition) -> None:
-    found = _find(path)
-    if found is not None and isinstance(expect, RemoteObject):
-        expect = expect._replace(uri=found.uri)  # it may have been named by a link
-    if not expectation.is_met(expect, found):
-        raise expectation.conflict(uri, expect, found)
 
 
 def _copy(path: Path, folder: str, advance: Advance) -> str:
@@ -228,11 +191,8 @@ def _rename(temp: str, target: str, *, is_new: bool) -> None:
     if is_new:
         try:
             os.link(temp, target)
-        except FileExistsError:
-            raise
-        except OSError:
+            return
+        except OSError:  # it exists, or this is a file system without hard links
             if os.path.lexists(target):
                 raise FileExistsError(target) from None
-            os.replace(temp, target)  # a file system without hard links
-    else:
-        os.replace(temp, target)
+    os.replace(temp, target)

@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 
 from datacachalog.errors import AccessDeniedError, InvalidValueError, StorageError
 from datacachalog.storage.base import Storage
-from datacachalog.storage.s3.connection import Connection
-from datacachalog.storage.s3.credentials import Credentials
+from datacachalog.storage.s3.connection import Connection, Credentials
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Credential, S3Store
@@ -38,19 +37,18 @@ class CompleteStorage(Storage, Protocol):
     @property
     def connection(self) -> Connection:
         """Say where requests go and how they are signed."""
-        ...
 
     def credentials(self) -> Credentials | None:
         """Return keys that are valid now; None for unsigned requests."""
-        ...
 
     def has_key(self, bucket: str, key: str) -> bool:
         """Tell whether there is an object of exactly that key."""
-        ...
 
     def region_of(self, bucket: str) -> str:
         """Return the region of `bucket`; may ask the server."""
-        ...
+
+
+# --- which engine -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,10 @@ def reachable_engine(connection: Connection, environ: Mapping[str, str] = os.env
     return OBSTORE
 
 
-class KeyProvider:
+# --- stores -----------------------------------------------------------------------------
+
+
+class _KeyProvider:
     """Gives obstore the complete way's keys with their true expiry.
 
     Keys that end within minutes are asked for once a second, not for every request.
@@ -110,29 +111,23 @@ class KeyProvider:
         self._credentials = credentials
         self._now = now
         self._found: Credentials | None = None
-        self._asked = datetime.min.replace(tzinfo=UTC)
+        self._good_until = datetime.min.replace(tzinfo=UTC)
 
     def __call__(self) -> "S3Credential":
         """Return the keys as obstore takes them."""
-        found = self._found
-        if found is None or self._is_to_renew(found):
-            self._asked = self._now()
-            found = self._credentials()
+        now, found = self._now(), self._found
+        if found is None or now >= self._good_until:
+            found = self._found = self._credentials()
             if found is None:
                 raise AccessDeniedError("there are no credentials to sign with")
-            self._found = found
+            expires = found.expires or datetime.max.replace(tzinfo=UTC)
+            self._good_until = min(expires, max(expires - _SOON, now + _PAUSE))
         return {
             "access_key_id": found.key,
             "secret_access_key": found.secret,
             "token": found.token,
             "expires_at": found.expires,
         }
-
-    def _is_to_renew(self, keys: Credentials) -> bool:
-        if keys.expires is None:
-            return False
-        now = self._now()
-        return now >= keys.expires or (keys.expires - now < _SOON and now - self._asked >= _PAUSE)
 
 
 class Stores:
@@ -143,7 +138,7 @@ class Stores:
     ) -> None:
         self._complete = complete
         self._stall = timedelta(seconds=stall_seconds)
-        self._provider = KeyProvider(complete.credentials, now)
+        self._provider = _KeyProvider(complete.credentials, now)
         self._lock = threading.Lock()
         self._stores: dict[tuple[str, bool], S3Store | None] = {}
         self._regions: dict[str, str] = {}
@@ -176,12 +171,6 @@ class Stores:
                 for is_limited in (True, False):
                     self._stores.pop((bucket, is_limited), None)
 
-    def _region(self, bucket: str) -> str:
-        """Return the region that `bucket` is asked at."""
-        return self._regions.get(bucket) or self._regions.setdefault(
-            bucket, self._complete.region_of(bucket)
-        )
-
     def _build(self, bucket: str, is_limited: bool) -> "S3Store | None":
         # An access point's ARN is no host's name; directory buckets list in no order.
         if not bucket or ":" in bucket or "/" in bucket or bucket.endswith("--x-s3"):
@@ -190,7 +179,8 @@ class Stores:
         from obstore.store import S3Store
 
         connection = self._complete.connection
-        region = self._region(bucket)
+        region = self._regions.get(bucket) or self._complete.region_of(bucket)
+        self._regions[bucket] = region
         try:
             endpoint = _endpoint(connection, bucket, region)
             options = _client_options(connection, endpoint)

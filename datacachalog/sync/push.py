@@ -28,7 +28,7 @@ def push(sync: DatasetSync, file: Path, *, force: bool) -> PushReport:
     _refuse(sync, file)
     name, run, source = sync.dataset.name, sync.run, sync.dataset.sources[0]
     key = globs.unescape(source)
-    expect = Precondition.ANYTHING if force else _last_fetched(sync, key)
+    precondition = Precondition.ANYTHING if force else _last_fetched(sync, key)
     store = sync.disk.store
     snapshot = store.temp()
     run.temps.add(snapshot)
@@ -44,7 +44,9 @@ def push(sync: DatasetSync, file: Path, *, force: bool) -> PushReport:
 
         _refuse_if_place_is_taken(sync, upload, snapshot)
         run.report(events.TransferStarted(name, upload))
-        uploaded = sync.storage.upload(Path(snapshot), source, expect=expect, advance=advance)
+        uploaded = sync.storage.upload(
+            Path(snapshot), source, precondition=precondition, advance=advance
+        )
         run.report(events.TransferFinished(name, upload))
         sync.adopt(uploaded.object, snapshot)
     finally:

@@ -13,8 +13,7 @@ from datacachalog import globs, relpath
 from datacachalog.errors import ObjectNotFoundError
 from datacachalog.model import DeleteMarker, RemoteObject
 from datacachalog.storage.base import Advance, Precondition, Uploaded
-from datacachalog.storage.s3.connection import Connection
-from datacachalog.storage.s3.credentials import Credentials
+from datacachalog.storage.s3.connection import Connection, Credentials
 from tests.fake_s3 import MODIFIED, etag_of
 
 ROOT = "s3://lake"
@@ -110,7 +109,7 @@ class RecordingStorage:
         return next(iter(self.scan(uri)))
 
     def upload(
-        self, path: Path, uri: str, *, expect: RemoteObject | Precondition, advance: Advance
+        self, path: Path, uri: str, *, precondition: RemoteObject | Precondition, advance: Advance
     ) -> Uploaded:
         """Keep nothing."""
         self._note("upload", uri)

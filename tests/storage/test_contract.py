@@ -309,7 +309,7 @@ def test_upload_to_a_free_key(case: Case, file: Path) -> None:
     """Expecting nothing and finding nothing, the file is there afterwards."""
     moved: list[int] = []
     done = case.storage.upload(
-        file, case.uri("new/file.bin"), expect=Precondition.ABSENT, advance=moved.append
+        file, case.uri("new/file.bin"), precondition=Precondition.ABSENT, advance=moved.append
     )
 
     assert case.bytes(case.one("new/file.bin")) == b"brand new"
@@ -320,7 +320,7 @@ def test_upload_to_a_free_key(case: Case, file: Path) -> None:
 def test_upload_over_what_was_known(case: Case, file: Path) -> None:
     """Expecting the present object, it is replaced."""
     case.put("a", b"old")
-    case.storage.upload(file, case.uri("a"), expect=case.one("a"), advance=lambda _: None)
+    case.storage.upload(file, case.uri("a"), precondition=case.one("a"), advance=lambda _: None)
 
     assert case.bytes(case.one("a")) == b"brand new"
 
@@ -330,7 +330,9 @@ def test_upload_where_something_is_already(case: Case, file: Path) -> None:
     case.put("a", b"old")
 
     with pytest.raises(PushConflictError, match="expected no object, found 3 bytes"):
-        case.storage.upload(file, case.uri("a"), expect=Precondition.ABSENT, advance=lambda _: None)
+        case.storage.upload(
+            file, case.uri("a"), precondition=Precondition.ABSENT, advance=lambda _: None
+        )
     assert case.bytes(case.one("a")) == b"old"
 
 
@@ -345,7 +347,7 @@ def test_upload_over_what_has_changed(case: Case, file: Path, change: str) -> No
         case.delete("a")
 
     with pytest.raises(PushConflictError, match="expected 3 bytes"):
-        case.storage.upload(file, case.uri("a"), expect=known, advance=lambda _: None)
+        case.storage.upload(file, case.uri("a"), precondition=known, advance=lambda _: None)
     if change == "overwritten":
         assert case.bytes(case.one("a")) == b"mid"
 
@@ -354,7 +356,7 @@ def test_upload_regardless(case: Case, file: Path) -> None:
     """Expecting anything, whatever is there is replaced."""
     case.put("a", b"old")
     done = case.storage.upload(
-        file, case.uri("a"), expect=Precondition.ANYTHING, advance=lambda _: None
+        file, case.uri("a"), precondition=Precondition.ANYTHING, advance=lambda _: None
     )
 
     assert done.unproven is None

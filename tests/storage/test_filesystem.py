@@ -119,7 +119,9 @@ def test_an_upload_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        storage.upload(tmp_path / "new", "dir://a", expect=Precondition.ANYTHING, advance=stop)
+        storage.upload(
+            tmp_path / "new", "dir://a", precondition=Precondition.ANYTHING, advance=stop
+        )
     assert (tmp_path / "a").read_bytes() == b"old"
     assert sorted(os.listdir(tmp_path)) == ["a", "new"]
 
@@ -129,7 +131,7 @@ def test_an_upload_says_what_could_not_be_proven(tmp_path: Path) -> None:
     (tmp_path / "new").write_bytes(b"x")
     storage = FilesystemStorage(folder(tmp_path))
     done = storage.upload(
-        tmp_path / "new", "dir://a", expect=Precondition.ABSENT, advance=lambda _: None
+        tmp_path / "new", "dir://a", precondition=Precondition.ABSENT, advance=lambda _: None
     )
 
     assert "no conditional writes" in (done.unproven or "")
@@ -149,7 +151,10 @@ def test_a_filesystem_that_cannot_write(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match="cannot do that"):
         storage.upload(
-            tmp_path / "new", "readonly://b/a", expect=Precondition.ANYTHING, advance=lambda _: None
+            tmp_path / "new",
+            "readonly://b/a",
+            precondition=Precondition.ANYTHING,
+            advance=lambda _: None,
         )
 
 

@@ -127,7 +127,10 @@ def test_an_upload_leaves_one_file_with_the_usual_permissions(tmp_path: Path) ->
     (tmp_path / "usual").touch()
     target = tmp_path / "to" / "file"
     LocalStorage().upload(
-        tmp_path / "new", f"file://{target}", expect=Precondition.ABSENT, advance=lambda _: None
+        tmp_path / "new",
+        f"file://{target}",
+        precondition=Precondition.ABSENT,
+        advance=lambda _: None,
     )
 
     assert os.listdir(target.parent) == ["file"]
@@ -141,7 +144,7 @@ def test_a_linked_target_is_written_through(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
     (known,) = LocalStorage().scan(f"{tmp_path}/link")
     LocalStorage().upload(
-        tmp_path / "new", f"file://{tmp_path}/link", expect=known, advance=lambda _: None
+        tmp_path / "new", f"file://{tmp_path}/link", precondition=known, advance=lambda _: None
     )
 
     assert (tmp_path / "real").read_bytes() == b"new"

@@ -25,7 +25,7 @@ from datacachalog.model import RemoteObject
 from datacachalog.storage.base import MisreadKeyError, Precondition
 from datacachalog.storage.object_store import SMALL, ObjectStoreStorage
 from datacachalog.storage.object_store_settings import chosen_engine, reachable_engine
-from datacachalog.storage.s3.credentials import Credentials
+from datacachalog.storage.s3.connection import Credentials
 from tests.fake_s3 import Change, FakeS3, Reply, Request, Stall, error, with_headers
 from tests.processes import ROOT as PROJECT
 from tests.processes import in_child, interrupt
@@ -209,7 +209,7 @@ def test_history_uploads_and_the_clock(tmp_path: Path) -> None:
         assert storage.version(f"{ROOT}/small", "v1").size == 5
         assert storage.now() == complete.now()
         storage.upload(
-            tmp_path / "a", f"{ROOT}/a", expect=Precondition.ABSENT, advance=lambda n: None
+            tmp_path / "a", f"{ROOT}/a", precondition=Precondition.ABSENT, advance=lambda n: None
         )
         assert storage.endpoint == server.url
         assert server.requests == []

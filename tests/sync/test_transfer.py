@@ -23,7 +23,7 @@ from datacachalog.model import RemoteObject
 from datacachalog.spec.models import CacheSettings
 from datacachalog.sync import download
 from tests.memory_storage import MemoryStorage
-from tests.projects import EventRecorder, Project, one, orders
+from tests.projects import EventRecorder, Project, one
 
 LONG = 10.0
 KIB = 1 << 10

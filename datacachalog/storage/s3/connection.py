@@ -1,4 +1,4 @@
-"""How to reach one S3: the user's settings, translated once.
+"""How to reach one S3, and who we are to it: the user's settings, translated once.
 
 `connect` is the one function that reads settings, environment and profile; s3fs, and
 whatever else asks the same S3, is set up from what it returns.
@@ -11,12 +11,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from datacachalog.errors import StorageError
-from datacachalog.storage.s3.credentials import Credentials
+from datacachalog.errors import AccessDeniedError, StorageError
+from datacachalog.storage.s3 import errors
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
@@ -28,6 +28,19 @@ _AMAZON = re.compile(r"(?:^|\.)amazonaws\.com(?P<china>\.cn)?$")
 _HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _SSE_KEY_BYTES = 32
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A key pair, and the session token where it is a temporary one.
+
+    `expires` is aware, in UTC; None where the keys stay as they are.
+    """
+
+    key: str
+    secret: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +68,22 @@ class Connection:
     @property
     def name(self) -> str:
         """Return what `Storage.endpoint` says: the normalised URL, or `aws` for Amazon's own."""
-        return _name(self.endpoint_url, self.region or "")
+        if self.endpoint_url is None:
+            return "aws-cn" if (self.region or "").startswith("cn-") else "aws"
+        found = _AMAZON.search(urlsplit(self.endpoint_url).hostname or "")
+        if found is None:
+            return self.endpoint_url
+        return "aws-cn" if found["china"] else "aws"
 
     @property
     def is_amazon(self) -> bool:
         """Tell whether the server is Amazon's, which enforces what it documents."""
         return self.name.startswith("aws")
+
+    @property
+    def asks_chain(self) -> bool:
+        """Tell whether keys come from the chain of s3fs's session."""
+        return self.keys is None and not self.is_anonymous
 
     @property
     def known_region(self) -> str | None:
@@ -75,16 +98,6 @@ class Connection:
             return True
         # A dot would not fit the server's certificate.
         return self.endpoint_url is None and _HOST_LABEL.fullmatch(bucket) is not None
-
-
-@lru_cache
-def _name(endpoint_url: str | None, region: str) -> str:
-    if endpoint_url is None:
-        return "aws-cn" if region.startswith("cn-") else "aws"
-    found = _AMAZON.search(urlsplit(endpoint_url).hostname or "")
-    if found is not None:
-        return "aws-cn" if found["china"] else "aws"
-    return endpoint_url
 
 
 def connect(settings: "StorageSettings", environ: Mapping[str, str] = os.environ) -> Connection:
@@ -225,6 +238,28 @@ def _keys(settings: "StorageSettings", environ: Mapping[str, str]) -> Credential
     if key and secret and not settings.profile:
         return Credentials(key, secret, environ.get("AWS_SESSION_TOKEN") or None)
     return None
+
+
+async def chain_credentials(filesystem: "S3FileSystem", profile: str | None) -> Credentials:
+    """Return what the chain of the filesystem's own session gives, refreshed if it is to end.
+
+    The chain covers profiles, SSO, assumed roles, web identity, containers and instance
+    metadata. Runs on the filesystem's event loop; raises `AccessDeniedError` where the chain
+    has nothing or fails.
+    """
+    with errors.signing_in(profile):
+        await filesystem.set_session()
+        found = await filesystem.session.get_credentials()
+        keys = None if found is None else await found.get_frozen_credentials()
+    if keys is None:
+        raise AccessDeniedError(
+            "no AWS credentials were found",
+            hint="run `aws configure` or `aws sso login`, set `AWS_ACCESS_KEY_ID` and "
+            "`AWS_SECRET_ACCESS_KEY`, or write `anon: true` for a public bucket",
+        )
+    # botocore tells when keys end nowhere else; keys that do not end lack the attribute.
+    expires = getattr(found, "_expiry_time", None)
+    return Credentials(keys.access_key, keys.secret_key, keys.token, expires)
 
 
 def _sse_key(text: str | None) -> bytes | None:

@@ -1,9 +1,12 @@
-"""What S3 means by its refusals, in our classes: the one place of translation."""
+"""What S3 answers, and what its refusals mean in our classes: the one place of translation."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
+from datacachalog import relpath
 from datacachalog.errors import (
     AccessDeniedError,
     DatacachalogError,
@@ -15,7 +18,8 @@ from datacachalog.errors import (
     StorageError,
     ThrottledError,
 )
-from datacachalog.storage.s3.headers import retry_after
+from datacachalog.model import RemoteObject
+from datacachalog.storage.identity import in_utc, unquoted
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError
@@ -32,49 +36,81 @@ _NOTHING = {"NoSuchKey", "NoSuchBucket"}
 _NO_VERSION = {"NoSuchVersion", "InvalidVersionId"}
 
 
-def fault(
-    status: int,
-    code: str,
-    message: str,
-    headers: Mapping[str, str],
-    uri: str,
-    *,
-    version_id: str | None = None,
-    needs: str = "",
-) -> StorageError:
-    """Return the error that a status other than success stands for.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What S3 answered to one call, refusals included.
 
-    `code` and `message` are those of the error document, '' where there was none.
-    `version_id` is the version that was asked for, `needs` the IAM permission that the
-    request takes, where it is worth naming.
+    `headers` have names in lower case. `fields` is what botocore read from the answer,
+    `page` a listing's document as it came. `code` and `message` are those of a refusal,
+    '' where there was no document.
     """
-    said = message.strip().rstrip(".")
-    detail = f"{code or status}: {said}" if said else code or str(status)
-    if status == 404 or code in _NOTHING | _NO_VERSION:
-        return _not_found(code, uri, version_id)
-    if status == 405 and version_id:
-        return ObjectNotFoundError(f"version {version_id} of {uri} is a delete marker")
-    if code in ("InvalidObjectState", "ObjectNotInActiveTier"):
-        return ObjectArchivedError(
-            f"{uri} lies in an archive tier and must be restored before it can be read",
-            hint=_restore_hint(uri, version_id),
+
+    status: int
+    headers: Mapping[str, str]
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    page: bytes = b""
+    code: str = ""
+    message: str = ""
+
+    def object(self, uri: str) -> RemoteObject:
+        """Return the object that this answer to a HEAD describes."""
+        if "ContentLength" not in self.fields or "LastModified" not in self.fields:
+            raise StorageError(f"the server does not say size and time of {uri}")
+        return RemoteObject(
+            uri,
+            relpath.encode(uri.rpartition("/")[2] or uri),
+            self.fields["ContentLength"],
+            self.fields["LastModified"].astimezone(UTC),
+            unquoted(self.fields.get("ETag")),
+            self.fields.get("VersionId"),
         )
-    if (status in (429, 503) and (code in _THROTTLED or not code)) or code in _THROTTLED:
-        return ThrottledError(
-            f"the server asks to slow down ({detail}) at {uri}", retry_after=retry_after(headers)
-        )
-    if status in (401, 403) or code in _EXPIRED | _WRONG_KEYS | _DENIED:
-        return _denied(code, detail, uri, needs or ("s3:GetObjectVersion" if version_id else ""))
-    if (status >= 500 and status != 501) or code in _TRANSIENT or status in (408, 409):
-        return SourceUnreachableError(f"the server failed with {status} ({detail}) at {uri}")
-    if status in (412, 416):
-        return ObjectChangedError(f"{uri} changed since it was resolved")
-    if status in (301, 302, 307, 308):
-        return StorageError(
-            f"{uri} lies in another region than the one asked ({detail})",
-            hint="leave `region` out, or set that of the bucket",
-        )
-    return StorageError(f"the server answered {status} ({detail}) for {uri}")
+
+    def fault(self, uri: str, *, version_id: str | None = None, needs: str = "") -> StorageError:
+        """Return the error that this refusal stands for.
+
+        `version_id` is the version that was asked for, `needs` the IAM permission that the
+        request takes, where it is worth naming.
+        """
+        status, code = self.status, self.code
+        said = self.message.strip().rstrip(".")
+        detail = f"{code or status}: {said}" if said else code or str(status)
+        if status == 404 or code in _NOTHING | _NO_VERSION:
+            return _not_found(code, uri, version_id)
+        if status == 405 and version_id:
+            return ObjectNotFoundError(f"version {version_id} of {uri} is a delete marker")
+        if code in ("InvalidObjectState", "ObjectNotInActiveTier"):
+            return _archived(uri, version_id)
+        if (status in (429, 503) and (code in _THROTTLED or not code)) or code in _THROTTLED:
+            return ThrottledError(
+                f"the server asks to slow down ({detail}) at {uri}",
+                retry_after=_retry_after(self.headers),
+            )
+        if status in (401, 403) or code in _EXPIRED | _WRONG_KEYS | _DENIED:
+            return _denied(
+                code, detail, uri, needs or ("s3:GetObjectVersion" if version_id else "")
+            )
+        if (status >= 500 and status != 501) or code in _TRANSIENT or status in (408, 409):
+            return SourceUnreachableError(f"the server failed with {status} ({detail}) at {uri}")
+        if status in (412, 416):
+            return ObjectChangedError(f"{uri} changed since it was resolved")
+        if status in (301, 302, 307, 308):
+            return StorageError(
+                f"{uri} lies in another region than the one asked ({detail})",
+                hint="leave `region` out, or set that of the bucket",
+            )
+        return StorageError(f"the server answered {status} ({detail}) for {uri}")
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that `Retry-After` asks for, given as such or as a date."""
+    text = headers.get("retry-after", "")
+    if text.isdecimal():
+        return float(text)
+    try:
+        now = in_utc(headers["date"]) if "date" in headers else datetime.now(UTC)
+        return max(0.0, (in_utc(text) - now).total_seconds())
+    except ValueError:
+        return None
 
 
 def _not_found(code: str, uri: str, version_id: str | None) -> ObjectNotFoundError:
@@ -92,12 +128,13 @@ def _not_found(code: str, uri: str, version_id: str | None) -> ObjectNotFoundErr
     return ObjectNotFoundError(f"there is no object at {uri}")
 
 
-def _restore_hint(uri: str, version_id: str | None) -> str:
+def _archived(uri: str, version_id: str | None) -> ObjectArchivedError:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     version = f" --version-id {version_id}" if version_id else ""
-    return (
-        f"restore it: `aws s3api restore-object --bucket {bucket} --key '{key}'{version} "
-        "--restore-request Days=7`"
+    return ObjectArchivedError(
+        f"{uri} lies in an archive tier and must be restored before it can be read",
+        hint=f"restore it: `aws s3api restore-object --bucket {bucket} --key '{key}'{version} "
+        "--restore-request Days=7`",
     )
 
 

@@ -7,28 +7,66 @@ which is asked again: a key that is not seen would be dropped here as gone.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import unquote_to_bytes
 
+from datacachalog import globs, relpath
 from datacachalog.errors import IntegrityError, StorageError
-from datacachalog.storage.s3.client import Answer, Client
-from datacachalog.storage.s3.headers import unquoted
+from datacachalog.model import RemoteObject
+from datacachalog.storage.identity import unquoted
+from datacachalog.storage.s3.client import Client
+from datacachalog.storage.s3.errors import Answer
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
-
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _STAND_IN = 0xF0000  # of a plane for private use
 _CONTROLS = {_STAND_IN + code: code for code in range(32)}
 
+Query = Mapping[str, Any]
+Entries = TypeVar("Entries")
+_Entry = dict[str, str | None]
 
-class Entry(NamedTuple):
-    """One listed object or version; a delete marker has neither size nor ETag.
+
+class Columns(NamedTuple):
+    """The objects of one page, field by field, in document order."""
+
+    key: Sequence[str]
+    size: Sequence[int]
+    modified: Sequence[datetime]
+    etag: Sequence[str | None]
+
+    def only(self, rows: Sequence[int]) -> "Columns":
+        """Return these of the entries."""
+        return Columns(*([column[i] for i in rows] for column in self))  # type: ignore[arg-type] # each keeps its type
+
+    def matching(self, bucket: str, glob: globs.Glob) -> list[RemoteObject]:
+        """Return the objects that the glob matches, without folder markers."""
+        page = self
+        has_markers = 0 in page.size and any(key.endswith("/") for key in page.key)
+        if has_markers or not all(map(glob.matches, page.key)):
+            rows = enumerate(zip(page.key, page.size, strict=True))
+            page = page.only(
+                [
+                    row
+                    for row, (key, size) in rows
+                    if glob.matches(key) and (size or not key.endswith("/"))
+                ]
+            )
+        below = len(glob.fixed_prefix)
+        uris = map(f"s3://{bucket}/".__add__, page.key)
+        relpaths = relpath.encode_all([key[below:] for key in page.key])
+        return list(map(RemoteObject, uris, relpaths, page.size, page.modified, page.etag))
+
+
+class ListedVersion(NamedTuple):
+    """One version in a history; a delete marker has neither size nor ETag.
 
     A tuple, since there are many: it is made three times as fast as a frozen dataclass.
     """
@@ -40,24 +78,6 @@ class Entry(NamedTuple):
     version_id: str | None
 
 
-class Columns(NamedTuple):
-    """The objects of one page, field by field, in document order."""
-
-    key: Sequence[str]
-    modified: Sequence[datetime]
-    etag: Sequence[str | None]
-    size: Sequence[int]
-
-    def only(self, rows: Sequence[int]) -> "Columns":
-        """Return these of the entries."""
-        return Columns(
-            [self.key[i] for i in rows],
-            [self.modified[i] for i in rows],
-            [self.etag[i] for i in rows],
-            [self.size[i] for i in rows],
-        )
-
-
 def list_objects(
     client: Client, bucket: str, prefix: str, *, is_flat: bool = False, page_size: int | None = None
 ) -> Iterator[Columns]:
@@ -67,55 +87,68 @@ def list_objects(
     """
     query = {"Prefix": prefix, "Delimiter": "/" if is_flat else None, "MaxKeys": page_size}
     seen: set[str] = set()
-    places: set[tuple[str, ...]] = set()
-    while True:
-        page = _ask(client, "list_objects_v2", bucket, query)
-        found = page.objects(prefix)
-        yield _without_repeated(found, seen)
-        if not page.is_truncated:
-            return
-        if token := page.text("NextContinuationToken"):
-            place = {"ContinuationToken": token}
-        elif found.key and found.key[-1] == max(found.key):
-            place = {"StartAfter": found.key[-1]}
-        else:
-            raise _stuck(bucket)
-        query = {**query, "ContinuationToken": None, "StartAfter": None, **place}
-        _note_place(places, bucket, *place.values())
+    for found in _pages(client, "list_objects_v2", bucket, query, Page.objects, _behind_objects):
+        count = len(seen)
+        earlier = seen.intersection(found.key)
+        seen.update(found.key)
+        if len(seen) < count + len(found.key):
+            rows = {key: row for row, key in enumerate(found.key) if key not in earlier}
+            found = found.only(list(rows.values()))
+        yield found
 
 
-def _without_repeated(page: Columns, seen: set[str]) -> Columns:
-    """Return the page without keys that were `seen`, which it then adds to."""
-    count = len(seen)
-    earlier = seen.intersection(page.key)
-    seen.update(page.key)
-    if len(seen) == count + len(page.key):
-        return page
-    rows = {key: row for row, key in enumerate(page.key) if key not in earlier}
-    return page.only(list(rows.values()))
+def _behind_objects(page: "Page", found: Columns) -> Query | None:
+    if token := page.text("NextContinuationToken"):
+        return {"ContinuationToken": token}
+    if found.key and found.key[-1] == max(found.key):
+        return {"StartAfter": found.key[-1]}
+    return None
 
 
 def list_versions(
     client: Client, bucket: str, prefix: str, *, page_size: int | None = None
-) -> Iterator[Entry]:
+) -> Iterator[ListedVersion]:
     """Stream all versions and delete markers under `prefix`: keys ascending, newest first."""
     query = {"Prefix": prefix, "MaxKeys": page_size}
-    places: set[tuple[str, ...]] = set()
-    while True:
-        page = _ask(client, "list_object_versions", bucket, query)
-        entries = page.versions(prefix)
-        if not client.connection.is_amazon and _is_grouped(entries):
-            entries = _interleaved(entries, page.latest())
-        yield from entries
-        if not page.is_truncated:
-            return
-        key, version = page.name("NextKeyMarker"), page.text("NextVersionIdMarker")
-        if not key and entries:
-            key, version = entries[-1].key, entries[-1].version_id or ""
-        if not key:
-            raise _stuck(bucket)
-        query = {**query, "KeyMarker": key, "VersionIdMarker": version or None}
-        _note_place(places, bucket, key, version)
+
+    def read(page: Page) -> list[ListedVersion]:
+        versions = page.versions()
+        is_in_order = client.connection.is_amazon or not _is_grouped(versions)
+        return versions if is_in_order else _interleaved(versions, page.latest())
+
+    for found in _pages(client, "list_object_versions", bucket, query, read, _behind_versions):
+        yield from found
+
+
+def _behind_versions(page: "Page", found: list[ListedVersion]) -> Query | None:
+    key, version = page.name("NextKeyMarker"), page.text("NextVersionIdMarker")
+    if not key and found:
+        key, version = found[-1].key, found[-1].version_id or ""
+    return {"KeyMarker": key, "VersionIdMarker": version or None} if key else None
+
+
+def _is_grouped(versions: list[ListedVersion]) -> bool:
+    """Tell whether all delete markers come after all versions, and there are both."""
+    are_markers = [version.size is None for version in versions]
+    return any(are_markers) and not all(are_markers) and are_markers == sorted(are_markers)
+
+
+def _interleaved(
+    versions: list[ListedVersion], latest: set[tuple[str, str | None]]
+) -> list[ListedVersion]:
+    """Return a page's versions in the order that S3 would list them in.
+
+    Servers that answer through botocore's shapes (moto, LocalStack) put all versions before
+    all delete markers. Times must then do, and the flag of the newest.
+    """
+    return sorted(
+        versions,
+        key=lambda version: (
+            version.key.encode("utf-8", "surrogateescape"),
+            (version.key, version.version_id) not in latest,
+            -version.modified.timestamp(),
+        ),
+    )
 
 
 def keeps_history(client: Client, bucket: str) -> bool | None:
@@ -136,75 +169,68 @@ def exists_below(client: Client, bucket: str, prefix: str) -> bool:
         return False
 
 
-def _is_grouped(entries: list[Entry]) -> bool:
-    """Tell whether all delete markers come after all versions, and there are both."""
-    are_markers = [entry.size is None for entry in entries]
-    return any(are_markers) and not all(are_markers) and are_markers == sorted(are_markers)
-
-
-def _interleaved(entries: list[Entry], latest: set[tuple[str, str | None]]) -> list[Entry]:
-    """Return a page's entries in the order that S3 would list them in.
-
-    Servers that answer through botocore's shapes (moto, LocalStack) put all versions before
-    all delete markers. Times must then do, and the flag of the newest.
-    """
-    return sorted(
-        entries,
-        key=lambda entry: (
-            entry.key.encode("utf-8", "surrogateescape"),
-            (entry.key, entry.version_id) not in latest,
-            -entry.modified.timestamp(),
-        ),
-    )
-
-
 # --- pages ------------------------------------------------------------------------------
 
 
-def _ask(client: Client, operation: str, bucket: str, query: dict[str, Any]) -> "_Page":
-    """Ask for one page."""
+def _pages(
+    client: Client,
+    operation: str,
+    bucket: str,
+    query: Query,
+    read: "Callable[[Page], Entries]",
+    behind: "Callable[[Page, Entries], Query | None]",
+) -> Iterator[Entries]:
+    """Stream what `read` takes from each page; `behind` says where to go on, if anything does."""
     uri = f"s3://{bucket}/{query['Prefix']}"
     is_history = operation == "list_object_versions"
-    answer = client.ask(operation, bucket, EncodingType="url", **query)
-    if answer.status != 200:
-        raise answer.fault(uri, needs="s3:ListBucketVersions" if is_history else "s3:ListBucket")
-    return _page(answer, "ListVersionsResult" if is_history else "ListBucketResult", uri)
+    place: Query = {}
+    places = set()
+    while True:
+        answer = client.ask(operation, bucket, EncodingType="url", **query, **place)
+        if answer.status != 200:
+            needs = "s3:ListBucketVersions" if is_history else "s3:ListBucket"
+            raise answer.fault(uri, needs=needs)
+        root, has_stand_ins = _parse(answer, is_history, uri)
+        page = Page(root, uri, str(query["Prefix"]), has_stand_ins=has_stand_ins)
+        found = read(page)
+        yield found
+        if page.text("IsTruncated") != "true":
+            return
+        place = behind(page, found) or {}
+        if not place or tuple(place.values()) in places:  # it would go on without end
+            raise IntegrityError(f"the listing of s3://{bucket} says it goes on, but not where")
+        places.add(tuple(place.values()))
 
 
-def _page(answer: Answer, root: str, uri: str) -> "_Page":
-    """Return the page that a document holds; raise if it holds none, or not all of it."""
+def _parse(answer: Answer, is_history: bool, uri: str) -> "tuple[Element, bool]":
+    """Return a page's document, and whether it has stand-ins; raise if it is none, or not all."""
     from xml.etree import ElementTree as ET  # takes 5 ms
 
-    has_stand_ins = False
+    count = 0
     try:
         # Of entities, expat limits what they may grow to, and reads none from elsewhere.
         try:
-            element = ET.fromstring(answer.page)  # noqa: S314 - so this is safe
+            root = ET.fromstring(answer.page)  # noqa: S314 - so this is safe
         except ET.ParseError:
             # Not every server encodes the control characters of keys, which XML forbids.
             document, count = _CONTROL.subn(_stand_in, answer.page)
-            has_stand_ins = count > 0
-            element = ET.fromstring(document)  # noqa: S314 - as above
+            root = ET.fromstring(document)  # noqa: S314 - as above
     except ET.ParseError as exc:
-        if answer.page and _is_web_page(answer.page):
+        start = answer.page.lstrip()[:1000].lower()
+        if answer.page and (not start.startswith(b"<") or b"<html" in start):
             raise _no_listing(uri) from exc
         raise IntegrityError(f"the server's listing of {uri} cannot be read: {exc}") from exc
-    kind = element.tag.rpartition("}")[2]
+    kind = root.tag.rpartition("}")[2]
     if kind == "Error":
-        code, message = (element.findtext(f"{{*}}{name}", "") for name in ("Code", "Message"))
+        code, message = (root.findtext(f"{{*}}{name}", "") for name in ("Code", "Message"))
         raise replace(answer, status=500, code=code, message=message).fault(uri)
-    if kind != root:
+    if kind != ("ListVersionsResult" if is_history else "ListBucketResult"):
         raise _no_listing(uri)
-    return _Page(element, uri, has_stand_ins=has_stand_ins)
+    return root, count > 0
 
 
 def _stand_in(control: "re.Match[bytes]") -> bytes:
     return chr(_STAND_IN + control[0][0]).encode()
-
-
-def _is_web_page(page: bytes) -> bool:
-    start = page.lstrip()[:1000].lower()
-    return not start.startswith(b"<") or b"<html" in start
 
 
 def _no_listing(uri: str) -> StorageError:
@@ -214,31 +240,16 @@ def _no_listing(uri: str) -> StorageError:
     )
 
 
-def _note_place(places: set[tuple[str, ...]], bucket: str, *place: str) -> None:
-    """Note from where a listing goes on; raise if it did so before, and would without end."""
-    if place in places:
-        raise _stuck(bucket)
-    places.add(place)
-
-
-def _stuck(bucket: str) -> IntegrityError:
-    return IntegrityError(f"the listing of s3://{bucket} says it goes on, but not where")
-
-
-class _Page:
+class Page:
     """One page of a listing."""
 
-    def __init__(self, root: "Element", uri: str, *, has_stand_ins: bool) -> None:
+    def __init__(self, root: "Element", uri: str, prefix: str, *, has_stand_ins: bool) -> None:
         self._root = root
-        self._has_stand_ins = has_stand_ins
         self._uri = uri
+        self._prefix = prefix
+        self._has_stand_ins = has_stand_ins
         self._space = root.tag[: root.tag.rfind("}") + 1]
         self._is_quoted = self.text("EncodingType") == "url"
-
-    @property
-    def is_truncated(self) -> bool:
-        """Tell whether another page follows."""
-        return self.text("IsTruncated") == "true"
 
     def text(self, tag: str) -> str:
         """Return the text of the page's own `tag`, or ''."""
@@ -248,48 +259,41 @@ class _Page:
         """Return the text of `tag`, which holds a key, decoded."""
         return self._decoded(self._root.findtext(f"{self._space}{tag}", ""))
 
-    def objects(self, prefix: str) -> Columns:
+    def objects(self) -> Columns:
         """Return the page's objects."""
-        entries = self._entries("Contents")
-        try:
-            return Columns(
-                self._keys(entries, prefix),
-                self._times(entries),
-                self._etags(entries),
-                list(map(_size, self._column(entries, "Size"))),
-            )
-        except (KeyError, TypeError, ValueError) as exc:
-            raise self._unreadable(exc) from exc
+        with self._reading():
+            entries = self._entries("Contents")
+            sizes = list(map(_size, self._column(entries, "Size")))
+            return Columns(self._keys(entries), sizes, self._times(entries), self._etags(entries))
 
-    def versions(self, prefix: str) -> list[Entry]:
+    def versions(self) -> list[ListedVersion]:
         """Return the page's versions and delete markers."""
-        entries = self._entries("Version", "DeleteMarker")
-        marker = f"{self._space}DeleteMarker"
-        size, version_id = f"{self._space}Size", f"{self._space}VersionId"
-        try:
+        marker, version_id = f"{self._space}DeleteMarker", f"{self._space}VersionId"
+        with self._reading():
+            entries = self._entries("Version", "DeleteMarker")
+            objects = [entry for entry in entries if entry[""] != marker]
+            sizes = iter(map(_size, self._column(objects, "Size")))
             return list(
                 map(
-                    Entry,
-                    self._keys(entries, prefix),
+                    ListedVersion,
+                    self._keys(entries),
                     self._times(entries),
                     self._etags(entries),
-                    [None if each[""] == marker else _size(each[size]) for each in entries],
-                    [each.get(version_id) or None for each in entries],
+                    [None if entry[""] == marker else next(sizes) for entry in entries],
+                    [entry.get(version_id) or None for entry in entries],
                 )
             )
-        except (KeyError, TypeError, ValueError) as exc:
-            raise self._unreadable(exc) from exc
 
     def latest(self) -> set[tuple[str, str | None]]:
         """Return key and version id of the entries that are flagged as the newest."""
         key, version_id, flag = (f"{self._space}{n}" for n in ("Key", "VersionId", "IsLatest"))
         return {
-            (self._decoded(each[key] or ""), each.get(version_id) or None)
-            for each in self._entries("Version", "DeleteMarker")
-            if each.get(flag) == "true"
+            (self._decoded(entry[key] or ""), entry.get(version_id) or None)
+            for entry in self._entries("Version", "DeleteMarker")
+            if entry.get(flag) == "true"
         }
 
-    def _entries(self, *kinds: str) -> list[dict[str, str | None]]:
+    def _entries(self, *kinds: str) -> list[_Entry]:
         """Return the text of each tag of each entry of these kinds; that of '' is the kind."""
         tags = {f"{self._space}{kind}" for kind in kinds}
         return [
@@ -298,23 +302,23 @@ class _Page:
             if entry.tag in tags
         ]
 
-    def _column(self, entries: list[dict[str, str | None]], tag: str) -> list[str | None]:
+    def _column(self, entries: list[_Entry], tag: str) -> list[str | None]:
         name = f"{self._space}{tag}"
         return [entry[name] for entry in entries]
 
-    def _keys(self, entries: list[dict[str, str | None]], prefix: str) -> list[str]:
+    def _keys(self, entries: list[_Entry]) -> list[str]:
         keys = [self._decoded(key or "") for key in self._column(entries, "Key")]
-        if not all(keys) or not all(map(methodcaller("startswith", prefix), keys)):
-            raise ValueError(f"a key does not begin with {prefix!r}")
+        if not all(keys) or not all(map(methodcaller("startswith", self._prefix), keys)):
+            raise ValueError(f"a key does not begin with {self._prefix!r}")
         return keys
 
-    def _times(self, entries: list[dict[str, str | None]]) -> list[datetime]:
+    def _times(self, entries: list[_Entry]) -> list[datetime]:
         times = list(map(datetime.fromisoformat, self._column(entries, "LastModified")))  # type: ignore[arg-type] # None raises TypeError, and is told
         if any(time.tzinfo is None for time in times):
             raise ValueError("a time has no zone")
         return times
 
-    def _etags(self, entries: list[dict[str, str | None]]) -> list[str | None]:
+    def _etags(self, entries: list[_Entry]) -> list[str | None]:
         name = f"{self._space}ETag"
         return [unquoted(entry.get(name)) for entry in entries]
 
@@ -325,11 +329,17 @@ class _Page:
             return unquote_to_bytes(key.replace("+", " ")).decode("utf-8", "surrogateescape")
         return key
 
-    def _unreadable(self, exc: Exception) -> IntegrityError:
-        said: object = exc
-        if isinstance(exc, KeyError):
-            said = f"an entry has no {exc.args[0].rpartition('}')[2]}"
-        return IntegrityError(f"the server's listing of {self._uri} cannot be read: {said}")
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (KeyError, TypeError, ValueError) as exc:
+            said: object = exc
+            if isinstance(exc, KeyError):
+                said = f"an entry has no {exc.args[0].rpartition('}')[2]}"
+            raise IntegrityError(
+                f"the server's listing of {self._uri} cannot be read: {said}"
+            ) from exc
 
 
 def _size(text: str | None) -> int:

@@ -78,7 +78,9 @@ def test_a_wrong_region_heals(first: str, monkeypatch: pytest.MonkeyPatch, tmp_p
     with through_proxy(in_frankfurt(), monkeypatch) as server:
         s3 = storage(region="us-west-2")
         if first == "PUT":
-            s3.upload(path, "s3://bucket/key", expect=Precondition.ANYTHING, advance=lambda _: None)
+            s3.upload(
+                path, "s3://bucket/key", precondition=Precondition.ANYTHING, advance=lambda _: None
+            )
         else:
             list(s3.scan("s3://bucket/**" if first == "LIST" else "s3://bucket/key"))
         count = len(server.requests)
@@ -133,7 +135,7 @@ def test_uploads_carry_a_checksum_and_are_proven(
     path.write_bytes(b"123456789")
     with through_proxy(FakeS3(), monkeypatch) as server:
         done = storage(region="us-east-1").upload(
-            path, "s3://bucket/key", expect=Precondition.ABSENT, advance=lambda _: None
+            path, "s3://bucket/key", precondition=Precondition.ABSENT, advance=lambda _: None
         )
 
     written = [request for request in server.requests if request.method == "PUT"]

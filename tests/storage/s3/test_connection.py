@@ -9,8 +9,7 @@ from datacachalog.errors import AccessDeniedError, StorageError
 from datacachalog.spec.models import StorageSettings
 from datacachalog.storage import open_storage
 from datacachalog.storage.s3 import S3Storage
-from datacachalog.storage.s3.connection import Connection, connect
-from datacachalog.storage.s3.credentials import Credentials
+from datacachalog.storage.s3.connection import Connection, Credentials, connect
 from tests.conftest import TestS3
 
 CONFIG = """\

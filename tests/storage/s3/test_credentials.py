@@ -86,7 +86,7 @@ def test_the_customers_key_travels_with_each_request(tmp_path: Path) -> None:
     with FakeS3() as server:
         storage = server.storage(sse_customer_key=SSE_KEY)
         done = storage.upload(
-            path, "s3://bucket/key", expect=Precondition.ANYTHING, advance=lambda _: None
+            path, "s3://bucket/key", precondition=Precondition.ANYTHING, advance=lambda _: None
         )
         b"".join(storage.read(done.object, 0, 3))
         list(storage.scan("s3://bucket/**"))
@@ -144,7 +144,7 @@ def test_secrets_are_told_to_nobody(caplog: pytest.LogCaptureFixture, tmp_path: 
         storage = server.storage(secret="hushsecret", token="hushtoken", sse_customer_key=SSE_KEY)
         with pytest.raises(StorageError) as caught:
             storage.upload(
-                path, "s3://bucket/k", expect=Precondition.ABSENT, advance=lambda _: None
+                path, "s3://bucket/k", precondition=Precondition.ABSENT, advance=lambda _: None
             )
         texts += traceback.format_exception(caught.value)
         with pytest.raises(FileNotFoundError):

@@ -4,8 +4,8 @@ import pytest
 
 from datacachalog.spec.models import StorageSettings
 from datacachalog.storage import S3Storage
+from datacachalog.storage.s3.client import s3fs_options
 from datacachalog.storage.s3.connection import connect
-from datacachalog.storage.s3.filesystem import s3fs_options
 from tests.conftest import TestS3
 
 

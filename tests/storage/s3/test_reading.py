@@ -29,7 +29,7 @@ OBJECTS = {"plain": BODY, "odd//key": BODY}
 def the_object(key: str, body: bytes = BODY, **changes: Any) -> RemoteObject:
     """Return the object as it was resolved."""
     obj = RemoteObject(f"s3://bucket/{key}", "x", len(body), MODIFIED, etag_of(body))
-    return replace(obj, **changes)
+    return obj._replace(**changes)
 
 
 def read(server: FakeS3, obj: RemoteObject, start: int = 0, stop: int | None = None) -> bytes:

@@ -49,13 +49,13 @@ def push(
     bucket: Bucket,
     path: Path,
     *,
-    expect: RemoteObject | Precondition = Precondition.ABSENT,
+    precondition: RemoteObject | Precondition = Precondition.ABSENT,
     advance: Advance = no_progress,
 ) -> Uploaded:
     """Upload `path` to `key` in parts of the least size."""
     client = S3Storage(s3.settings)._client
     return uploading.upload(
-        client, path, bucket.name, "key", expect=expect, advance=advance, part_size=PART
+        client, path, bucket.name, "key", precondition=precondition, advance=advance, part_size=PART
     )
 
 
@@ -82,7 +82,7 @@ def test_a_large_upload_over_what_changed(s3: TestS3, large: Path) -> None:
     moved: list[int] = []
 
     with pytest.raises(PushConflictError, match=r"expected 3 bytes of .* found 3 bytes of"):
-        push(s3, bucket, large, expect=known, advance=moved.append)
+        push(s3, bucket, large, precondition=known, advance=moved.append)
     assert moved == []
     assert bucket.read("key") == b"two"
 
@@ -118,7 +118,7 @@ def test_history_proves_what_the_server_does_not(s3: TestS3, large: Path) -> Non
     bucket.put("key", b"old")
     (known,) = S3Storage(s3.settings).scan(bucket.uri("key"))
 
-    assert push(s3, bucket, large, expect=known).unproven is None
+    assert push(s3, bucket, large, precondition=known).unproven is None
 
 
 def test_an_overwritten_stranger_is_told(s3: TestS3, large: Path) -> None:
@@ -134,7 +134,7 @@ def test_an_overwritten_stranger_is_told(s3: TestS3, large: Path) -> None:
             if not versions:
                 versions.append(bucket.put("key", b"stranger"))
 
-    done = push(s3, bucket, large, expect=known, advance=meanwhile)
+    done = push(s3, bucket, large, precondition=known, advance=meanwhile)
 
     assert f"overwritten version {versions[0]}" in (done.unproven or "")
 
@@ -151,10 +151,12 @@ def test_no_such_bucket(s3: TestS3, small: Path) -> None:
 
 
 def put(
-    server: FakeS3, path: Path, expect: RemoteObject | Precondition = Precondition.ABSENT
+    server: FakeS3, path: Path, precondition: RemoteObject | Precondition = Precondition.ABSENT
 ) -> Uploaded:
     """Upload `path` to the server's one key."""
-    return server.storage().upload(path, "s3://bucket/key", expect=expect, advance=no_progress)
+    return server.storage().upload(
+        path, "s3://bucket/key", precondition=precondition, advance=no_progress
+    )
 
 
 def test_a_server_that_ignores_conditions_is_noticed(small: Path) -> None:
@@ -259,7 +261,7 @@ def test_a_lost_part_is_sent_again(large: Path) -> None:
     with FakeS3(change=change) as server:
         uploading.upload(
             server.storage()._client, large, "bucket", "key",
-            expect=Precondition.ABSENT, advance=moved.append, part_size=PART,
+            precondition=Precondition.ABSENT, advance=moved.append, part_size=PART,
         )  # fmt: skip
 
     assert server.objects == {"key": large.read_bytes()}
@@ -277,7 +279,7 @@ def test_a_failed_upload_is_aborted(large: Path) -> None:
         with pytest.raises(AccessDeniedError):
             uploading.upload(
                 server.storage()._client, large, "bucket", "key",
-                expect=Precondition.ABSENT, advance=no_progress, part_size=PART,
+                precondition=Precondition.ABSENT, advance=no_progress, part_size=PART,
             )  # fmt: skip
         aborted = [r for r in server.requests if r.method == "DELETE"]
 
@@ -317,6 +319,6 @@ def test_a_server_that_takes_no_bytes_is_given_up(large: Path) -> None:
         storage = server.storage(stall_seconds=0.5)
         with pytest.raises(SourceUnreachableError, match="takes no more bytes"):
             storage.upload(
-                large, "s3://bucket/key", expect=Precondition.ABSENT, advance=no_progress
+                large, "s3://bucket/key", precondition=Precondition.ABSENT, advance=no_progress
             )
         given_up.set()
