@@ -20,7 +20,6 @@ from datacachalog.errors import (
     CatalogError,
     DatacachalogError,
     InvalidPinError,
-    PartialFailureError,
 )
 from datacachalog.lock.compare import (
     LATEST,
@@ -60,6 +59,7 @@ from datacachalog.sync.results import (
     PushReport,
     SyncReport,
     Verification,
+    raise_errors,
 )
 from datacachalog.sync.run import PLAIN, Instant, RunContext, SyncOptions
 from datacachalog.sync.verify import verify
@@ -260,7 +260,7 @@ class Catalog:
             evict(self.store, max_size=limit, unused_for=None, now=datetime.now(UTC))
         report = SyncReport(outcomes, time.monotonic() - began, LockNews.of(lock, entries))
         if check:
-            _raise_errors(report.errors, chosen)
+            raise_errors(report.errors, chosen)
         return report
 
     def storage_of(self, dataset: Dataset) -> Storage:
@@ -588,18 +588,3 @@ def _cache_root(explicit: str | os.PathLike[str] | None, settings: CacheSettings
 
 def _raised(name: str, error: DatacachalogError) -> NoReturn:  # noqa: ARG001 - of any dataset
     raise error
-
-
-def _raise_errors(errors: Mapping[str, DatacachalogError], asked: Sequence[str]) -> None:
-    """Raise what failed: its own error, if that is all that was asked for."""
-    if not errors:
-        return
-    name, first = next(iter(errors.items()))
-    if len(asked) == 1:
-        raise first
-    count = "1 dataset" if len(errors) == 1 else f"{len(errors)} datasets"
-    raise PartialFailureError(
-        f"{count} failed, the others are done; '{name}': {first}",
-        dict(errors),
-        hint="`error.errors` has each dataset's own",
-    )

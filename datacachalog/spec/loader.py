@@ -117,7 +117,7 @@ class _Entry(NamedTuple):
     place: Place
 
 
-class _Written(NamedTuple):
+class _Section(NamedTuple):
     """A table as the user wrote it: what messages call it, and the place of what it lacks."""
 
     table: Table
@@ -307,13 +307,13 @@ class _Loading:
         try:
             Defaults.model_validate(_given(table))
         except ValidationError as exc:
-            self._add_errors(exc, Defaults, _Written(table, file, "in `defaults`"))
+            self._add_errors(exc, Defaults, _Section(table, file, "in `defaults`"))
             wrong = {error["loc"][0] for error in exc.errors()}
         return {k: v for k, v in table.items() if k not in wrong and not k.startswith("x-")}
 
     def _section(self, model: type[_M], file: _File, key: str) -> _M:
         """Return a part of the file; its defaults where it is left out or wrong."""
-        written = _Written(file.section(key) or Table(), file, f"in `{key}`")
+        written = _Section(file.section(key) or Table(), file, f"in `{key}`")
         return self._validated(model, written.table, written) or model()
 
     def _storages(self) -> dict[str, StorageSettings | None]:
@@ -330,7 +330,7 @@ class _Loading:
                 )
                 storages[name] = None
                 continue
-            written = _Written(table, file, f"in the storage {name!r}")
+            written = _Section(table, file, f"in the storage {name!r}")
             settings = self._validated(StorageSettings, table, written)
             if settings and settings.ca_bundle:
                 bundle = _joined(file.path.parent, settings.ca_bundle)
@@ -396,7 +396,7 @@ class _Loading:
             message, hint = unknown_key("name", (), where)
             self._add(file.shown, message, own.keys_at["name"], hint)
         merged["name"] = entry.name
-        return self._validated(Dataset, merged, _Written(own, file, where, entry.place))
+        return self._validated(Dataset, merged, _Section(own, file, where, entry.place))
 
     def _check_storage(self, file: _File, table: Table, storages: Mapping[str, object]) -> None:
         name = table.get("storage")
@@ -422,7 +422,7 @@ class _Loading:
     # --- problems -------------------------------------------------------------------
 
     def _validated(
-        self, model: type[_M], values: Mapping[str, object], written: _Written
+        self, model: type[_M], values: Mapping[str, object], written: _Section
     ) -> _M | None:
         """Return the values as `model`, or None after their problems were added."""
         try:
@@ -431,7 +431,7 @@ class _Loading:
             self._add_errors(exc, model, written)
             return None
 
-    def _add_errors(self, exc: ValidationError, model: type[BaseModel], written: _Written) -> None:
+    def _add_errors(self, exc: ValidationError, model: type[BaseModel], written: _Section) -> None:
         errors = exc.errors(include_url=False)
         table, file, where, fallback = written
         unknown = [str(e["loc"][0]) for e in errors if e["type"] == "extra_forbidden"]

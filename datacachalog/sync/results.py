@@ -3,13 +3,14 @@
 Returned by `Catalog`'s methods; rendered by the command line.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
 from datacachalog import events
-from datacachalog.errors import DatacachalogError
+from datacachalog.errors import DatacachalogError, PartialFailureError
 from datacachalog.lock.rules import LockNews
 from datacachalog.model import RemoteObject
 from datacachalog.sync.plan import Conflict, Plan
@@ -144,3 +145,18 @@ def judge(plan: Plan, *, was_fetched: bool) -> Freshness:
     if reasons == {"missing on disk"} and not plan.drops and not plan.keeps:
         return Freshness.INCOMPLETE
     return Freshness.STALE
+
+
+def raise_errors(errors: Mapping[str, DatacachalogError], asked: Sequence[str]) -> None:
+    """Raise what failed: its own error, if that is all that was asked for."""
+    if not errors:
+        return
+    name, first = next(iter(errors.items()))
+    if len(asked) == 1:
+        raise first
+    count = "1 dataset" if len(errors) == 1 else f"{len(errors)} datasets"
+    raise PartialFailureError(
+        f"{count} failed, the others are done; '{name}': {first}",
+        dict(errors),
+        hint="`error.errors` has each dataset's own",
+    )
